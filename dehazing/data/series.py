@@ -1,0 +1,58 @@
+"""A pinhole series: the same fields of view at T + 1 levels of haze, ready for training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of view, or one region of it, at every level."""
+
+    name: str
+    split: str
+    frames: np.ndarray  # (T + 1, Y, X) float32, as acquired, level 0 (clean) first
+    truth: np.ndarray | None = None  # (T + 1, Y, X) float32, noise-free, where the simulator knows it
+
+
+@dataclass(frozen=True)
+class Series:
+    """Fields, the settings of their levels, and the normalisation x_t = (frame - offset[t]) / scale[t]."""
+
+    fields: tuple[Field, ...]
+    pinholes: tuple[float, ...]  # (T + 1,), level 0 first; inf = open
+    pinhole_unit: str  # au | um | px
+    offset: tuple[float, ...]  # (T + 1,) mean of the training frames of that level
+    scale: tuple[float, ...]  # (T + 1,) their standard deviation
+    pixel_size_um: float | None = None
+    regions_of_one_field: bool = False  # the splits are disjoint regions of a single field of view
+    notes: tuple[str, ...] = ()  # what the reader has to say: sorted, left out, shifted, warned
+
+    @property
+    def T(self) -> int:
+        """The haziest level."""
+        return len(self.pinholes) - 1
+
+    def names(self, split: str) -> list[str]:
+        """Names of the fields of a split, in order."""
+        return [field.name for field in self.fields if field.split == split]
+
+    def x(self, split: str) -> np.ndarray:
+        """Normalised frames of a split, (N, T + 1, Y, X) float32."""
+        return self._normalised(np.stack([field.frames for field in self.fields if field.split == split]))
+
+    def truth(self, split: str) -> np.ndarray | None:
+        """Normalised noise-free images of a split, (N, T + 1, Y, X) float32, or None for real series."""
+        truths = [field.truth for field in self.fields if field.split == split]
+        if any(truth is None for truth in truths):
+            return None
+        return self._normalised(np.stack(truths))
+
+    def _normalised(self, images: np.ndarray) -> np.ndarray:
+        offset = np.asarray(self.offset, np.float32)[:, None, None]
+        scale = np.asarray(self.scale, np.float32)[:, None, None]
+        return (images - offset) / scale
