@@ -1,4 +1,6 @@
-"""The science: haze, latents, restoration and degradation step by step. Needs torch and numpy; knows nothing of Ray, Optuna or MLflow.
+"""The science: haze, latents, restoration and degradation step by step.
+
+It needs torch and numpy and knows nothing of Ray, Optuna or MLflow.
 
 Notation (the source's letters; "Eq. n" counts its 23 displayed equations)
 

@@ -1,0 +1,217 @@
+"""The loops of Eq. 17-23: one function per variant, the same signature, siblings that can be compared line by line.
+
+Each starts at z_T = E(x_T) (Eq. 17) and returns the whole trajectory: at every t = T … 1 the latent z_t that it stood
+at and the prediction z0_hat that it made there. At t = 1 the prediction is decoded (Eq. 20); G to level 0 is never
+called. A latent is a tuple of groups; an image is the latent of one group (x,), so the same loops run in pixels, with
+Eq. 2 or a degrader learned in pixels between the steps.
+
+A batch may mix configurations: `combine_alpha` and `num_refinements` have one entry per sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Latent = tuple[Tensor, ...]
+
+
+class Networks(NamedTuple):
+    """The frozen operators of the loop, acting on a batch of latents."""
+
+    R: Callable[[Latent, int], Latent]  # (z_t, t) → z0_hat
+    G: Callable[[Latent, int, Latent], Latent]  # (z0_hat, s, z_t) → z_s; a blind G ignores z_t, an anchor is bound
+    P: Callable[[Latent], Latent]  # E∘Dec, the projection through the HVAE
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a configuration chooses; tensors have one column or entry per sample of the batch."""
+
+    T: int
+    combine_alpha: Tensor  # (T + 1, B) or (T + 1, 1), Eq. 22-23
+    num_refinements: Tensor  # (B,) or (1,) integers
+    haze_alpha: Tensor  # (T + 1,) of Eq. 2, fitted on the training series: what the linear bridge needs
+    reference: str = "previous"  # the combinations' other end: the previous latent, or the first (T)
+    refine_level: str = "same"  # the level that refinements of R tell the restorer: same (t) or lowest (1)
+
+
+class Trajectory(NamedTuple):
+    """z[k] and z0_hat[k] belong to t = T - k, k = 0 … T - 1."""
+
+    z: list[Latent]
+    z0_hat: list[Latent]
+
+
+def direct(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
+    """R and G in turn (Eq. 17-20)."""
+    trajectory, z_t = Trajectory([], []), z_T
+    for t in range(settings.T, 0, -1):
+        z0_hat = networks.R(z_t, t)  # Eq. 18
+        _record(trajectory, z_t, z0_hat)
+        if t > 1:
+            z_t = networks.G(z0_hat, t - 1, z_t)  # Eq. 19
+    return trajectory
+
+
+def combine_z(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
+    """The next latent combined with the previous (or the first) one (Eq. 21-22)."""
+    trajectory, z_t = Trajectory([], []), z_T
+    for t in range(settings.T, 0, -1):
+        z0_hat = networks.R(z_t, t)
+        _record(trajectory, z_t, z0_hat)
+        if t > 1:
+            z_tilde = networks.G(z0_hat, t - 1, z_t)  # Eq. 21
+            z_t = _lerp(_reference(settings, z_t, z_T), z_tilde, settings.combine_alpha[t])  # Eq. 22
+    return trajectory
+
+
+def combine_z0(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
+    """The restored latent combined with the previous (or the first) restored one (Eq. 21, 23)."""
+    z0_hat = z0_first = networks.R(z_T, settings.T)
+    trajectory, z_t = Trajectory([z_T], [z0_hat]), z_T
+    for t in range(settings.T, 1, -1):
+        z_t = networks.G(z0_hat, t - 1, z_t)  # Eq. 21
+        reference = _reference(settings, z0_hat, z0_first)
+        z0_hat = _lerp(reference, networks.R(z_t, t - 1), settings.combine_alpha[t])  # Eq. 23
+        _record(trajectory, z_t, z0_hat)
+    return trajectory
+
+
+def combine_both(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
+    """Eq. 22 and Eq. 23 together."""
+    z0_hat = z0_first = networks.R(z_T, settings.T)
+    trajectory, z_t = Trajectory([z_T], [z0_hat]), z_T
+    for t in range(settings.T, 1, -1):
+        z_tilde = networks.G(z0_hat, t - 1, z_t)
+        z_t = _lerp(_reference(settings, z_t, z_T), z_tilde, settings.combine_alpha[t])  # Eq. 22
+        reference = _reference(settings, z0_hat, z0_first)
+        z0_hat = _lerp(reference, networks.R(z_t, t - 1), settings.combine_alpha[t])  # Eq. 23
+        _record(trajectory, z_t, z0_hat)
+    return trajectory
+
+
+def refine_G(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
+    """K times after each G: project through the HVAE, restore, degrade again. K = 0 is `direct`."""
+    trajectory, z_t = Trajectory([], []), z_T
+    for t in range(settings.T, 0, -1):
+        z0_hat = networks.R(z_t, t)
+        _record(trajectory, z_t, z0_hat)
+        if t > 1:
+            z_t = _refined_by_G(networks.G(z0_hat, t - 1, z_t), t, networks, settings)
+    return trajectory
+
+
+def refine_R(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
+    """K times after each R: project the prediction through the HVAE and restore it again. K = 0 is `direct`."""
+    trajectory, z_t = Trajectory([], []), z_T
+    for t in range(settings.T, 0, -1):
+        z0_hat = _refined_by_R(networks.R(z_t, t), t, networks, settings)
+        _record(trajectory, z_t, z0_hat)
+        if t > 1:
+            z_t = networks.G(z0_hat, t - 1, z_t)
+    return trajectory
+
+
+def refine_both(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
+    """The refinements of R, then those of G. K = 0 is `direct`."""
+    trajectory, z_t = Trajectory([], []), z_T
+    for t in range(settings.T, 0, -1):
+        z0_hat = _refined_by_R(networks.R(z_t, t), t, networks, settings)
+        _record(trajectory, z_t, z0_hat)
+        if t > 1:
+            z_t = _refined_by_G(networks.G(z0_hat, t - 1, z_t), t, networks, settings)
+    return trajectory
+
+
+def residual(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
+    """z_{t-1} = z_t - G(z0_hat, t) + G(z0_hat, t-1), which cancels R's first-order errors (Cold Diffusion, Alg. 2)."""
+    trajectory, z_t = Trajectory([], []), z_T
+    for t in range(settings.T, 0, -1):
+        z0_hat = networks.R(z_t, t)
+        _record(trajectory, z_t, z0_hat)
+        if t > 1:
+            here, there = networks.G(z0_hat, t, z_t), networks.G(z0_hat, t - 1, z_t)
+            z_t = tuple(z - g_t + g_s for z, g_t, g_s in zip(z_t, here, there, strict=True))
+    return trajectory
+
+
+def bridge(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
+    """A degrader without training: Eq. 2 between the prediction and the observation, with the fitted haze_alpha."""
+    trajectory, z_t = Trajectory([], []), z_T
+    for t in range(settings.T, 0, -1):
+        z0_hat = networks.R(z_t, t)
+        _record(trajectory, z_t, z0_hat)
+        if t > 1:
+            z_t = _lerp(z0_hat, z_T, settings.haze_alpha[t - 1].expand(len(z_T[0])))  # Eq. 2
+    return trajectory
+
+
+def identity(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
+    """Control: the latent stays where it is, and only the level that R is told goes down."""
+    z0_hats = [networks.R(z_T, t) for t in range(settings.T, 0, -1)]
+    return Trajectory([z_T] * settings.T, z0_hats)
+
+
+def stop(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
+    """Control: one step at T, kept for all that follow."""
+    z0_hat = networks.R(z_T, settings.T)
+    return Trajectory([z_T] * settings.T, [z0_hat] * settings.T)
+
+
+VARIANTS: dict[str, Callable[[Latent, Networks, Settings], Trajectory]] = {
+    "direct": direct,
+    "combine_z": combine_z,
+    "combine_z0": combine_z0,
+    "combine_both": combine_both,
+    "refine_G": refine_G,
+    "refine_R": refine_R,
+    "refine_both": refine_both,
+    "residual": residual,
+    "bridge": bridge,
+    "identity": identity,
+    "stop": stop,
+}
+COMBINATIONS = ("combine_z", "combine_z0", "combine_both")  # these use combine_alpha and reference
+REFINEMENTS = ("refine_G", "refine_R", "refine_both")  # these use num_refinements
+WITHOUT_G = ("bridge", "identity", "stop")  # these call no degrader
+REFERENCES = ("previous", "first")
+REFINE_LEVELS = ("same", "lowest")
+
+
+def _refined_by_R(z0_hat: Latent, t: int, networks: Networks, settings: Settings) -> Latent:
+    level = t if settings.refine_level == "same" else 1
+    for k in range(int(settings.num_refinements.max())):
+        again = networks.R(networks.P(z0_hat), level)
+        z0_hat = _where(k < settings.num_refinements, again, z0_hat)
+    return z0_hat
+
+
+def _refined_by_G(z: Latent, t: int, networks: Networks, settings: Settings) -> Latent:
+    for k in range(int(settings.num_refinements.max())):
+        projected = networks.P(z)
+        again = networks.G(networks.R(projected, t - 1), t - 1, projected)
+        z = _where(k < settings.num_refinements, again, z)
+    return z
+
+
+def _reference(settings: Settings, previous: Latent, first: Latent) -> Latent:
+    return first if settings.reference == "first" else previous
+
+
+def _record(trajectory: Trajectory, z_t: Latent, z0_hat: Latent) -> None:
+    trajectory.z.append(z_t)
+    trajectory.z0_hat.append(z0_hat)
+
+
+def _lerp(start: Latent, end: Latent, weight: Tensor) -> Latent:
+    """(1 - weight) start + weight end, with one weight per sample (or one for all)."""
+    return tuple(torch.lerp(a, b, weight.to(a).view(-1, 1, 1, 1)) for a, b in zip(start, end, strict=True))
+
+
+def _where(chosen: Tensor, new: Latent, old: Latent) -> Latent:
+    return tuple(torch.where(chosen.view(-1, 1, 1, 1), a, b) for a, b in zip(new, old, strict=True))

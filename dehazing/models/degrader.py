@@ -1,0 +1,70 @@
+"""G, F, D_X and D_Y of Eq. 13-16: operators between restored latents X_t and the next less hazy latents Y_t."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from dehazing.models.restorer import LatentUNet
+
+Latent = tuple[Tensor, ...]
+
+
+class Operator(nn.Module):
+    """One of G or F: a latent to the latent of the level s, per step (a network for each s) or shared (FiLM by s).
+
+    channels: of the latent groups. T: levels s = 1 … T. anchored: sees a second latent (z_T, or z_t) beside its input.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int, T: int, shared: bool, anchored: bool):
+        super().__init__()
+        self.shared = shared
+        self.anchored = anchored
+        num_inputs = 2 if anchored else 1
+        if shared:
+            self.networks = nn.ModuleList([LatentUNet(channels, width, T, num_inputs)])
+        else:
+            self.networks = nn.ModuleList(LatentUNet(channels, width, None, num_inputs) for _ in range(T))
+
+    def forward(self, z: Latent, s: int, anchor: Latent | None = None) -> Latent:
+        """G^(s+1)(z) of Eq. 14 and 19. An anchored operator needs the anchor; a blind one is given none."""
+        inputs = (z, anchor) if self.anchored else (z,)
+        if self.anchored and anchor is None:
+            raise ValueError("An anchored degrader needs the latent that it is anchored on, but got none.")
+        if self.shared:
+            t = torch.full((len(z[0]),), s, device=z[0].device)
+            return self.networks[0](*inputs, t=t)
+        return self.networks[s - 1](*inputs)
+
+
+class Discriminator(nn.Module):
+    """D_X or D_Y for the levels 1 … T: patch scores per latent group, spectral norm on each convolution."""
+
+    def __init__(self, channels: Sequence[int], width: int, T: int, shared: bool):
+        super().__init__()
+        self.shared = shared
+        self.T = T
+        num_levels = T if shared else 0
+        self.heads = nn.ModuleList(
+            nn.ModuleList(_patch_head(c + num_levels, width) for c in channels if c) for _ in range(1 if shared else T)
+        )
+
+    def forward(self, z: Latent, s: int) -> list[Tensor]:
+        """Scores of each group, (N, 1, h_i, w_i); 1 is real. A shared one is told the level by constant channels."""
+        if not self.shared:
+            return [head(z_i) for head, z_i in zip(self.heads[s - 1], z, strict=True)]
+        level = torch.nn.functional.one_hot(torch.tensor(s - 1), self.T).to(z[0])[None, :, None, None]
+        told = (torch.cat([z_i, level.expand(len(z_i), -1, *z_i.shape[-2:])], 1) for z_i in z)
+        return [head(z_i) for head, z_i in zip(self.heads[0], told, strict=True)]
+
+
+def _patch_head(num_channels: int, width: int) -> nn.Sequential:
+    def conv(num_in: int, num_out: int, size: int) -> nn.Module:
+        return parametrizations.spectral_norm(nn.Conv2d(num_in, num_out, size, padding=size // 2))
+
+    return nn.Sequential(
+        conv(num_channels, width, 3), nn.LeakyReLU(0.2), conv(width, width, 3), nn.LeakyReLU(0.2), conv(width, 1, 1)
+    )
