@@ -1,0 +1,49 @@
+"""Latents of a whole split, encoded once, and patches cut from them alike in every group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Latent = tuple[Tensor, ...]
+
+
+@torch.no_grad()
+def encode_series(E: Callable[[Tensor], Latent], x: Tensor) -> Latent:
+    """E(x_t) of every field and level: x (N, L, Y, X) to a tuple of (N, L, C_i, h_i, w_i)."""
+    per_field = [E(levels[:, None]) for levels in x]
+    return tuple(torch.stack(group) for group in zip(*per_field, strict=True))
+
+
+def crop_latents(latents: list[Latent], num: int, size: int, generator: torch.Generator) -> tuple[list[Latent], Tensor]:
+    """The same random crops of several latents of a split, aligned over groups.
+
+    latents: each a tuple of (N, L, C_i, h_i, w_i). size: of the crop in the coarsest group. Returns each latent as a
+    tuple of (num, L, C_i, size 2^(n-i), …), and the (num,) indices of the fields they were cut from.
+    """
+    coarsest = latents[0][-1]
+    num_fields, (h, w) = len(coarsest), coarsest.shape[-2:]
+    size_y, size_x = min(size, h), min(size, w)
+    fields = torch.randint(num_fields, (num,), generator=generator)
+    tops = torch.randint(h - size_y + 1, (num,), generator=generator).tolist()
+    lefts = torch.randint(w - size_x + 1, (num,), generator=generator).tolist()
+
+    def cut(group: Tensor) -> Tensor:
+        k = group.shape[-2] // h
+        return torch.stack(
+            [
+                group[f, ..., k * top : k * (top + size_y), k * left : k * (left + size_x)]
+                for f, top, left in zip(fields.tolist(), tops, lefts, strict=True)
+            ]
+        )
+
+    return [tuple(cut(group) for group in latent) for latent in latents], fields
+
+
+def at_level(latent: Latent, t: Tensor | int) -> Latent:
+    """One level of (N, L, C_i, h_i, w_i): the same for all samples, or one per sample (N,)."""
+    if isinstance(t, int):
+        return tuple(group[:, t] for group in latent)
+    return tuple(group[torch.arange(len(group), device=group.device), t.to(group.device)] for group in latent)

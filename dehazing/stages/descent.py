@@ -1,0 +1,73 @@
+"""Gradient descent as every stage does it: clip, step, decay the rate, average the weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Descent:
+    """AdamW on one module, with a cosine decay after a short warm-up and an exponential moving average of the weights.
+
+    `averaged` is what is validated and published; `generator` is what the steps draw their data with. The state holds
+    both, and torch's own generator: a descent that goes on from it does the same next step to the bit (on the CPU).
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        lr: float,
+        num_steps: int,
+        seed: int,
+        weight_decay: float = 1e-4,
+        ema_decay: float = 0.99,
+        clip_norm: float = 1.0,
+    ):
+        self.module = module
+        self.averaged = copy.deepcopy(module).requires_grad_(False).eval()
+        self.optimizer = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=weight_decay)
+        self.lr, self.num_steps, self.ema_decay, self.clip_norm = lr, num_steps, ema_decay, clip_norm
+        self.num_done = 0
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def step(self, loss: Tensor) -> None:
+        """One step against the gradient of `loss`; FloatingPointError where it is not finite."""
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"The loss must stay finite, but became {float(loss)} at step {self.num_done}.")
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * self._share(self.num_done)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm)
+        self.optimizer.step()
+        self.num_done += 1
+        decay = min(self.ema_decay, (1 + self.num_done) / (10 + self.num_done))
+        with torch.no_grad():
+            for mean, weight in zip(self.averaged.parameters(), self.module.parameters(), strict=True):
+                mean.lerp_(weight, 1 - decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "module": self.module.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "num_done": self.num_done,
+            "generator": self.generator.get_state(),
+            "torch": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.num_done = state["num_done"]
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["torch"])
+
+    def _share(self, step: int) -> float:
+        warm_up = max(1, self.num_steps // 20)
+        return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.num_steps)))

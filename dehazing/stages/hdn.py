@@ -1,0 +1,110 @@
+"""Stage `hdn`: the generative one-shot baseline, a hierarchical VAE that sees x_t and explains x_0, on all levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dehazing import losses
+from dehazing.models import hdn
+from dehazing.models.hvae import HVAE
+from dehazing.pipeline.stage import Context
+from dehazing.stages import weights
+from dehazing.stages.descent import Descent
+from dehazing.stages.images import Images
+from dehazing.stages.unet import draw_pairs
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of the stage `hdn`."""
+
+    # scientific
+    latent_channels: tuple[int, ...] = (4, 4, 8, 8)
+    width: int = 24
+    beta: float = 0.02  # weight of the KL terms
+    num_samples: int = 8  # of the posterior, averaged into the prediction
+    share_at_T: float = 0.25
+    # nuisance
+    lr: float = 2e-3
+    weight_decay: float = 1e-4
+    ema_decay: float = 0.99
+    free_nats: float = 0.0  # per group and pixel
+    # fixed
+    clean_target: str = "frame"
+    patch_px: int = 64
+    batch_size: int = 8
+    num_epochs: int = 10
+    steps_per_epoch: int = 20
+
+
+def needs(config: Config) -> tuple[str, ...]:
+    """Roles of the upstream stages: none."""
+    return ()
+
+
+class Stage:
+    """Trains HDN; its prediction is the mean of posterior samples."""
+
+    def __init__(self, config: Config, context: Context):
+        self.config, self.device, self.seed = config, context.device, context.seed
+        self.images = Images(context.series, config.clean_target, context.device)
+        self.architecture = {"latent_channels": list(config.latent_channels), "width": config.width}
+        self.num_epochs = config.num_epochs
+        network = HVAE(**self.architecture).to(context.device)
+        num_steps = config.num_epochs * config.steps_per_epoch
+        self.descent = Descent(network, config.lr, num_steps, context.seed, config.weight_decay, config.ema_decay)
+        self.final: dict[str, float] = {}
+
+    def train_epoch(self) -> dict[str, float]:
+        sums = {"train/loss": 0.0, "train/loss_rec": 0.0}
+        for _ in range(self.config.steps_per_epoch):
+            x_t, _, x_0 = draw_pairs(
+                self.images,
+                self.config.batch_size,
+                self.config.patch_px,
+                self.config.share_at_T,
+                self.descent.generator,
+            )
+            loss, rec = elbo(self.descent.module, x_t, x_0, self.config.beta, self.config.free_nats)
+            self.descent.step(loss)
+            sums["train/loss"] += float(loss.detach())
+            sums["train/loss_rec"] += float(rec.detach())
+        means = {name: total / self.config.steps_per_epoch for name, total in sums.items()}
+        return {**means, **self._validate(self.images.T, num_samples=2)}
+
+    @property
+    def epoch(self) -> int:
+        return self.descent.num_done // self.config.steps_per_epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.descent.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.descent.load_state_dict(state)
+
+    def finish(self) -> dict[str, bytes]:
+        scores = [self._validate(t, self.config.num_samples) for t in range(1, self.images.T + 1)]
+        self.final = {**scores[-1], "val/psnr_mean_over_levels": sum(s["val/psnr"] for s in scores) / len(scores)}
+        return weights.pack(self.descent.averaged, self.architecture)
+
+    def _validate(self, t: int, num_samples: int) -> dict[str, float]:
+        return self.images.score(restore(self.descent.averaged, self.images.validation[:, t], num_samples, self.seed))
+
+
+def elbo(network: Any, x_in: Tensor, x_out: Tensor, beta: float, free_nats: float) -> tuple[Tensor, Tensor]:
+    """Eq. 9 for an input and what is to be explained, (N, 1, Y, X) each; the loss and its reconstruction term."""
+    mean, gaussians = network(x_in)
+    kls = [losses.kl_gaussian(*q, *p) for q, p in gaussians]
+    rec = losses.reconstruction(x_out, mean, network.log_var.clamp(-8, 4))
+    return losses.hvae(rec, kls, x_in[0, 0].numel(), beta, free_nats), rec
+
+
+@torch.no_grad()
+def restore(network: Any, x_t: Tensor, num_samples: int, seed: int) -> Tensor:
+    """The mean of posterior samples for images (N, Y, X), field by field; (N, Y, X)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.cat([hdn.sample(network, x[None, None], num_samples, generator).mean(0)[:, 0] for x in x_t])

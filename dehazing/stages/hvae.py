@@ -1,0 +1,118 @@
+"""Stage `hvae`: the autoencoder of all levels, x_t in and x_t out (Eq. 6-10), whose latents the loop runs in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dehazing import metrics
+from dehazing.data.patches import random_patches
+from dehazing.models.hvae import HVAE
+from dehazing.pipeline.stage import Context
+from dehazing.stages import weights
+from dehazing.stages.descent import Descent
+from dehazing.stages.hdn import elbo
+from dehazing.stages.images import Images
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of the stage `hvae`."""
+
+    # scientific
+    latent_channels: tuple[int, ...] = (4, 4, 8, 8)  # of the groups, finest first; at least three groups
+    width: int = 24
+    beta: float = 0.01  # weight of the KL terms, small enough that the latents can hold the image
+    # nuisance
+    lr: float = 2e-3
+    weight_decay: float = 1e-4
+    ema_decay: float = 0.99
+    free_nats: float = 0.0
+    # fixed
+    patch_px: int = 64
+    batch_size: int = 8
+    num_epochs: int = 10
+    steps_per_epoch: int = 20
+
+    def __post_init__(self) -> None:
+        if len(self.latent_channels) < 3:
+            raise ValueError(f"`latent_channels` must name at least three groups, but got {self.latent_channels}.")
+
+
+def needs(config: Config) -> tuple[str, ...]:
+    """Roles of the upstream stages: none."""
+    return ()
+
+
+class Stage:
+    """Trains the HVAE, then measures the spread of its training latents, by which they are standardised."""
+
+    def __init__(self, config: Config, context: Context):
+        self.config = config
+        self.images = Images(context.series, "frame", context.device)
+        self.architecture = {"latent_channels": list(config.latent_channels), "width": config.width}
+        self.num_epochs = config.num_epochs
+        network = HVAE(**self.architecture).to(context.device)
+        num_steps = config.num_epochs * config.steps_per_epoch
+        self.descent = Descent(network, config.lr, num_steps, context.seed, config.weight_decay, config.ema_decay)
+        self.final: dict[str, float] = {}
+
+    def train_epoch(self) -> dict[str, float]:
+        sums = {"train/loss": 0.0, "train/loss_rec": 0.0}
+        for _ in range(self.config.steps_per_epoch):
+            x_t = self._draw()
+            loss, rec = elbo(self.descent.module, x_t, x_t, self.config.beta, self.config.free_nats)  # Eq. 9
+            self.descent.step(loss)
+            sums["train/loss"] += float(loss.detach())
+            sums["train/loss_rec"] += float(rec.detach())
+        means = {name: total / self.config.steps_per_epoch for name, total in sums.items()}
+        return {**means, **self._ceiling()}
+
+    @property
+    def epoch(self) -> int:
+        return self.descent.num_done // self.config.steps_per_epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.descent.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.descent.load_state_dict(state)
+
+    def finish(self) -> dict[str, bytes]:
+        network = self.descent.averaged
+        network.standardise(self.images.train.flatten(0, 1)[:, None])
+        self.final = {**self._ceiling(), "val/smoothness": self._smoothness()}
+        return weights.pack(network, self.architecture)
+
+    def _draw(self) -> Tensor:
+        patches = random_patches(
+            self.images.train, self.config.batch_size, self.config.patch_px, self.descent.generator
+        )
+        t = torch.randint(0, self.images.T + 1, (len(patches),), generator=self.descent.generator)
+        return patches[torch.arange(len(patches)), t][:, None]
+
+    def _ceiling(self) -> dict[str, float]:
+        """PSNR of Dec(E(x_0)): the best that a perfect loop could give; from the noise-free x_0 where there is one."""
+        reference = self.images.validation_reference
+        from_frame = self.images.score(reconstruct(self.descent.averaged, self.images.validation[:, 0]))
+        from_reference = metrics.psnr(reconstruct(self.descent.averaged, reference), reference)
+        return {"val/ceiling": float(from_reference.mean()), "val/ceiling_frame": from_frame["val/psnr"]}
+
+    @torch.no_grad()
+    def _smoothness(self) -> float:
+        """Chord over path length of E(x_0) … E(x_T), at most 1 (a straight line), averaged over validation fields."""
+        values = []
+        for x in self.images.validation:
+            z = torch.cat([z_i.flatten(1) for z_i in self.descent.averaged.encode(x[:, None])], 1)
+            values.append(float((z[-1] - z[0]).norm() / (z[1:] - z[:-1]).norm(dim=1).sum()))
+        return sum(values) / len(values)
+
+
+@torch.no_grad()
+def reconstruct(network: Any, x: Tensor) -> Tensor:
+    """Dec(E(x)) of images (N, Y, X), field by field; (N, Y, X)."""
+    height, width = x.shape[-2:]
+    return torch.cat([network.decode(network.encode(one[None, None]))[:, 0, :height, :width] for one in x])

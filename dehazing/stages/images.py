@@ -1,0 +1,44 @@
+"""The images of a series as tensors on the device, and how a restoration of them is scored."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dehazing import metrics
+from dehazing.data.series import Series
+
+
+class Images:
+    """Normalised frames of the training and validation splits, resident on the device.
+
+    clean_target: frame | truth, what networks are trained towards. Scores are against the truth where there is one.
+    """
+
+    def __init__(self, series: Series, clean_target: str, device: str):
+        if clean_target not in ("frame", "truth"):
+            raise ValueError(f"`clean_target` must be frame or truth, but got {clean_target!r}.")
+        train, truth = series.x("train"), series.truth("train")
+        if clean_target == "truth" and truth is None:
+            raise ValueError("`clean_target: truth` needs a simulated series, but this one has acquired frames only.")
+        self.T = series.T
+        self.train = torch.from_numpy(train).to(device)  # (N, T + 1, Y, X)
+        target = train[:, :1] if truth is None or clean_target == "frame" else truth[:, :1]
+        # the target rides along as one more level, so that both are cut and turned alike
+        self.train_with_target = torch.from_numpy(np.concatenate([train, target], 1)).to(device)
+        self.validation = torch.from_numpy(series.x("validation")).to(device)
+        self.validation_reference = reference(series, "validation").to(device)  # (N, Y, X)
+
+    def score(self, x0_hat: Tensor) -> dict[str, float]:
+        """Mean PSNR over the validation fields, as stated and range-invariant; x0_hat (N, Y, X)."""
+        return {
+            "val/psnr": float(metrics.psnr(x0_hat, self.validation_reference).mean()),
+            "val/psnr_ri": float(metrics.psnr_ri(x0_hat, self.validation_reference).mean()),
+        }
+
+
+def reference(series: Series, split: str) -> Tensor:
+    """What restorations of a split are scored against, (N, Y, X): the noise-free x_0, or the clean frame."""
+    truth = series.truth(split)
+    return torch.from_numpy((series.x(split) if truth is None else truth)[:, 0].copy())

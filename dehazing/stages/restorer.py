@@ -1,0 +1,119 @@
+"""Stage `restorer`: R(z_t, t) over all latent groups (Eq. 11-12)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dehazing import losses
+from dehazing.data.latents import Latent, at_level, crop_latents, encode_series
+from dehazing.models.restorer import LatentUNet
+from dehazing.pipeline.stage import Context
+from dehazing.stages import weights
+from dehazing.stages.descent import Descent
+from dehazing.stages.images import Images, reference
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of the stage `restorer`."""
+
+    # scientific
+    width: int = 32
+    share_at_T: float = 0.5  # of the draws, beside those that are uniform over the levels 1 … T
+    lambda_decoder: float = 0.0  # weight of ‖x_0 - Dec(R(z_t, t))‖² through the frozen decoder; 0 is the source's form
+    # nuisance
+    lr: float = 2e-3
+    weight_decay: float = 1e-4
+    ema_decay: float = 0.99
+    latent_noise: float = 0.0  # standard deviation of noise on z_t in training, in standardised units
+    # fixed
+    clean_target: str = "frame"
+    crop: int = 4  # side of a training crop in the coarsest group
+    batch_size: int = 16
+    num_epochs: int = 10
+    steps_per_epoch: int = 30
+
+
+def needs(config: Config) -> tuple[str, ...]:
+    """Roles of the upstream stages: the autoencoder whose latents it restores."""
+    return ("hvae",)
+
+
+class Stage:
+    """Trains R on cached latents of the training split."""
+
+    def __init__(self, config: Config, context: Context):
+        self.config, self.device = config, context.device
+        self.hvae = weights.load(context.upstreams["hvae"], context.device)
+        self.images = Images(context.series, config.clean_target, context.device)
+        T = self.images.T
+        # level T + 1 is the target: E of the acquired clean frame, or of the truth
+        self.latents = encode_series(self.hvae.encode, self.images.train_with_target)
+        self.validation = encode_series(self.hvae.encode, self.images.validation[:, T:])
+        self.validation_0 = encode_series(
+            self.hvae.encode, reference(context.series, "validation")[:, None].to(self.device)
+        )
+        channels = list(self.hvae.latent_channels)
+        self.architecture = {"channels": channels, "width": config.width, "T": T}
+        self.num_epochs = config.num_epochs
+        network = LatentUNet(**self.architecture).to(context.device)
+        num_steps = config.num_epochs * config.steps_per_epoch
+        self.descent = Descent(network, config.lr, num_steps, context.seed, config.weight_decay, config.ema_decay)
+        self.final: dict[str, float] = {}
+
+    def train_epoch(self) -> dict[str, float]:
+        total = 0.0
+        for _ in range(self.config.steps_per_epoch):
+            z_t, t, z_0 = self._draw()
+            z0_hat = self.descent.module(z_t, t=t)
+            loss = losses.restoration_latent(z_0, z0_hat)  # Eq. 12
+            if self.config.lambda_decoder:
+                x_0, x0_hat = self.hvae.decode(z_0), self.hvae.decode(z0_hat)
+                loss = loss + self.config.lambda_decoder * losses.restoration_pixel(x_0, x0_hat)
+            self.descent.step(loss)
+            total += float(loss.detach())
+        return {"train/loss": total / self.config.steps_per_epoch, **self._validate()}
+
+    @property
+    def epoch(self) -> int:
+        return self.descent.num_done // self.config.steps_per_epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.descent.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.descent.load_state_dict(state)
+
+    def finish(self) -> dict[str, bytes]:
+        self.final = self._validate()
+        return weights.pack(self.descent.averaged, self.architecture)
+
+    def _draw(self) -> tuple[Latent, Tensor, Latent]:
+        num, T, generator = self.config.batch_size, self.images.T, self.descent.generator
+        (crops,), _ = crop_latents([self.latents], num, self.config.crop, generator)
+        t = torch.randint(1, T + 1, (num,), generator=generator)
+        t[torch.rand(num, generator=generator) < self.config.share_at_T] = T
+        t = t.to(self.device)
+        z_t = at_level(crops, t)
+        if self.config.latent_noise:
+            z_t = tuple(z + self.config.latent_noise * torch.randn_like(z) for z in z_t)
+        return z_t, t, at_level(crops, T + 1)
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        z_T = at_level(self.validation, 0)
+        z0_hat = restore(self.descent.averaged, z_T, self.images.T)
+        error = losses.restoration_latent(at_level(self.validation_0, 0), z0_hat)
+        height, width = self.images.validation.shape[-2:]
+        return {"val/latent_error": float(error), **self.images.score(self.hvae.decode(z0_hat)[:, 0, :height, :width])}
+
+
+@torch.no_grad()
+def restore(network: Any, z_t: Latent, t: int) -> Latent:
+    """z0_hat = R(z_t, t) (Eq. 11), all samples at one level."""
+    level = torch.full((len(z_t[0]),), t, device=z_t[0].device)
+    return network(z_t, t=level)

@@ -1,0 +1,41 @@
+"""Published networks: weights as safetensors beside a readable architecture; nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import nn
+
+from dehazing.models.degrader import Operator
+from dehazing.models.hvae import HVAE
+from dehazing.models.restorer import LatentUNet
+from dehazing.models.unet import UNet
+
+NETWORKS: dict[str, type[nn.Module]] = {"UNet": UNet, "HVAE": HVAE, "LatentUNet": LatentUNet, "Operator": Operator}
+
+
+def pack(network: nn.Module, architecture: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files that `load` reads: weights.safetensors and architecture.json (class and arguments)."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    described = {"network": type(network).__name__, "arguments": dict(architecture)}
+    return {
+        "weights.safetensors": safetensors.torch.save(tensors),
+        "architecture.json": json.dumps(described, indent=1).encode(),
+    }
+
+
+def load(folder: Path, device: str = "cpu") -> Any:
+    """The network of a published stage, frozen and in evaluation mode. ValueError where weights and config disagree."""
+    described = json.loads((folder / "architecture.json").read_text())
+    network = NETWORKS[described["network"]](**described["arguments"])
+    tensors = safetensors.torch.load_file(folder / "weights.safetensors")
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise ValueError(f"The weights in {folder} must fit their architecture.json, but do not: {first}") from error
+    return network.requires_grad_(False).eval().to(device)
