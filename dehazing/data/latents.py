@@ -17,29 +17,27 @@ def encode_series(E: Callable[[Tensor], Latent], x: Tensor) -> Latent:
     return tuple(torch.stack(group) for group in zip(*per_field, strict=True))
 
 
-def crop_latents(latents: list[Latent], num: int, size: int, generator: torch.Generator) -> tuple[list[Latent], Tensor]:
+def crop_latents(latents: list[Latent], num: int, size: int, generator: torch.Generator) -> list[Latent]:
     """The same random crops of several latents of a split, aligned over groups.
 
-    latents: each a tuple of (N, L, C_i, h_i, w_i). size: of the crop in the coarsest group. Returns each latent as a
-    tuple of (num, L, C_i, size 2^(n-i), …), and the (num,) indices of the fields they were cut from.
+    latents: each a tuple of (N, L, C_i, h_i, w_i), the coarsest group last. size: of the crop in the coarsest group.
+    Returns each latent as a tuple of (num, L, C_i, k_i size, k_i size), k_i the group's resolution over the coarsest's.
     """
-    coarsest = latents[0][-1]
-    num_fields, (h, w) = len(coarsest), coarsest.shape[-2:]
+    num_fields, *_, h, w = latents[0][-1].shape
     size_y, size_x = min(size, h), min(size, w)
-    fields = torch.randint(num_fields, (num,), generator=generator)
+    fields = torch.randint(num_fields, (num,), generator=generator).tolist()
     tops = torch.randint(h - size_y + 1, (num,), generator=generator).tolist()
     lefts = torch.randint(w - size_x + 1, (num,), generator=generator).tolist()
 
     def cut(group: Tensor) -> Tensor:
         k = group.shape[-2] // h
-        return torch.stack(
-            [
-                group[f, ..., k * top : k * (top + size_y), k * left : k * (left + size_x)]
-                for f, top, left in zip(fields.tolist(), tops, lefts, strict=True)
-            ]
-        )
+        crops = [
+            group[field, ..., k * top : k * (top + size_y), k * left : k * (left + size_x)]
+            for field, top, left in zip(fields, tops, lefts, strict=True)
+        ]
+        return torch.stack(crops)
 
-    return [tuple(cut(group) for group in latent) for latent in latents], fields
+    return [tuple(cut(group) for group in latent) for latent in latents]
 
 
 def at_level(latent: Latent, t: Tensor | int) -> Latent:

@@ -26,10 +26,11 @@ class Descent:
         weight_decay: float = 1e-4,
         ema_decay: float = 0.99,
         clip_norm: float = 1.0,
+        betas: tuple[float, float] = (0.9, 0.999),
     ):
         self.module = module
         self.averaged = copy.deepcopy(module).requires_grad_(False).eval()
-        self.optimizer = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=weight_decay)
+        self.optimizer = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=weight_decay, betas=betas)
         self.lr, self.num_steps, self.ema_decay, self.clip_norm = lr, num_steps, ema_decay, clip_norm
         self.num_done = 0
         self.generator = torch.Generator().manual_seed(seed)

@@ -32,7 +32,7 @@ class Config:
     latent_noise: float = 0.0  # standard deviation of noise on z_t in training, in standardised units
     # fixed
     clean_target: str = "frame"
-    crop: int = 4  # side of a training crop in the coarsest group
+    patch_px: int = 64  # side of the image region whose latents make a training crop
     batch_size: int = 16
     num_epochs: int = 10
     steps_per_epoch: int = 30
@@ -94,7 +94,8 @@ class Stage:
 
     def _draw(self) -> tuple[Latent, Tensor, Latent]:
         num, T, generator = self.config.batch_size, self.images.T, self.descent.generator
-        (crops,), _ = crop_latents([self.latents], num, self.config.crop, generator)
+        size = max(1, self.config.patch_px // 2 ** len(self.hvae.latent_channels))
+        (crops,) = crop_latents([self.latents], num, size, generator)
         t = torch.randint(1, T + 1, (num,), generator=generator)
         t[torch.rand(num, generator=generator) < self.config.share_at_T] = T
         t = t.to(self.device)
