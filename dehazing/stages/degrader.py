@@ -189,7 +189,7 @@ class Stage:
         return {
             "val/psnr_direct": scores["val/psnr"],
             "val/psnr_ri_direct": scores["val/psnr_ri"],
-            "val/one_step_error": sum(one_step_errors(G, self.config.anchor, self.z_validation)[:-1]) / (T - 1),
+            "val/one_step_error": sum(one_step_errors(G, self.config.anchor, self.z_validation)[:-1]) / max(T - 1, 1),
         }
 
 
@@ -204,7 +204,7 @@ def bind(G: Any, anchor: str, z_T: Latent) -> Any:
 
 @torch.no_grad()
 def one_step_errors(G: Any, anchor: str, z: Latent) -> list[float]:
-    """Mean square of G(z_0, s) - z_s in standardised latents, averaged over groups, for s = 1 … T; z as `encode` gives."""
+    """Mean square of G(z_0, s) - z_s in standardised latents, averaged over groups, for s = 1 … T."""
     T = z[0].shape[1] - 1
     z_0, z_T = at_level(z, 0), at_level(z, T)
     operator = bind(G, anchor, z_T)
