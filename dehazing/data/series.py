@@ -48,9 +48,8 @@ class Series:
     def truth(self, split: str) -> np.ndarray | None:
         """Normalised noise-free images of a split, (N, T + 1, Y, X) float32, or None for real series."""
         truths = [field.truth for field in self.fields if field.split == split]
-        if any(truth is None for truth in truths):
-            return None
-        return self._normalised(np.stack(truths))
+        known = [truth for truth in truths if truth is not None]
+        return self._normalised(np.stack(known)) if len(known) == len(truths) else None
 
     def _normalised(self, images: np.ndarray) -> np.ndarray:
         offset = np.asarray(self.offset, np.float32)[:, None, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class Discriminator(nn.Module):
         self.shared = shared
         self.T = T
         num_levels = T if shared else 0
-        self.heads = nn.ModuleList(
+        self.heads: Any = nn.ModuleList(
             nn.ModuleList(_patch_head(c + num_levels, width) for c in channels if c) for _ in range(1 if shared else T)
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +32,8 @@ class Group(nn.Module):
         self.posterior = nn.Conv2d(width, 2 * num_latent, 1)
         self.merge = nn.Conv2d(num_latent, width, 1)
         self.out = ResidualBlock(width)
-        nn.init.zeros_(self.prior.weight)
-        nn.init.zeros_(self.prior.bias)
+        for parameter in self.prior.parameters():
+            nn.init.zeros_(parameter)
 
     def p(self, h: Tensor) -> Gaussian:
         return _gaussian(self.prior(h))
@@ -62,7 +62,7 @@ class HVAE(nn.Module):
         n = len(self.latent_channels)
         self.stem = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), ResidualBlock(width))
         self.downs = nn.ModuleList(nn.Sequential(down(width, width), ResidualBlock(width)) for _ in range(n))
-        self.groups = nn.ModuleList(Group(width, c) for c in self.latent_channels)
+        self.groups: Any = nn.ModuleList(Group(width, c) for c in self.latent_channels)
         self.ups = nn.ModuleList(Up(width, width) for _ in range(n))
         self.top = nn.Parameter(torch.zeros(width, 1, 1))  # the same everywhere, so that any image size has a prior
         self.head = nn.Sequential(ResidualBlock(width), nn.Conv2d(width, 1, 3, padding=1))

@@ -32,9 +32,8 @@ class LatentUNet(nn.Module):
         )
         self.heads = nn.ModuleDict({str(i): nn.Conv2d(width, self.channels[i], 3, padding=1) for i in groups})
         for head in self.heads.values():
-            assert isinstance(head, nn.Conv2d) and head.bias is not None
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+            for parameter in head.parameters():
+                nn.init.zeros_(parameter)
         self.encoder = nn.ModuleList(ResidualBlock(width, embedding) for _ in range(n))
         self.downs = nn.ModuleList(down(width, width) for _ in range(n - 1))
         self.ups = nn.ModuleList(Up(width, width) for _ in range(n - 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -26,13 +27,13 @@ class UNet(nn.Module):
         def stage(num_channels: int) -> nn.ModuleList:
             return nn.ModuleList(ResidualBlock(num_channels, width) for _ in range(num_blocks))
 
-        self.encoder = nn.ModuleList(stage(c) for c in channels)
+        self.encoder: Any = nn.ModuleList(stage(c) for c in channels)
         self.downs = nn.ModuleList(down(a, b) for a, b in itertools.pairwise(channels))
         self.ups = nn.ModuleList(Up(b, a) for a, b in itertools.pairwise(channels))
-        self.decoder = nn.ModuleList(stage(c) for c in channels[:-1])
+        self.decoder: Any = nn.ModuleList(stage(c) for c in channels[:-1])
         self.head = nn.Conv2d(base, 1, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         embedded = self.level(t)

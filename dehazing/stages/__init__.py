@@ -1,0 +1,19 @@
+"""How each kind of stage is trained or evaluated: one module per kind, with `Config`, `Stage` and `needs`."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from dehazing.strict import nearest
+
+KINDS = ("unet", "hdn", "hvae", "restorer", "degrader", "iterative")
+
+
+def stage_module(kind: str) -> ModuleType:
+    """The module of a kind of stage; ValueError for a kind that does not exist."""
+    if kind not in KINDS:
+        raise ValueError(
+            f"A stage's kind must be one of {', '.join(KINDS)}, but is {kind!r} (nearest: {nearest(kind, KINDS)})."
+        )
+    return importlib.import_module(f"dehazing.stages.{kind}")

@@ -74,7 +74,7 @@ class Stage:
         self.z0_hat = self.domain.restored(self.z)
         self.z_validation = self.domain.encode(self.images.validation)
         T = self.images.T
-        self.architecture = {
+        self.architecture: dict[str, Any] = {
             "channels": list(self.domain.channels),
             "width": config.width,
             "T": T,

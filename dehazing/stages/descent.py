@@ -13,8 +13,8 @@ from torch import Tensor, nn
 class Descent:
     """AdamW on one module, with a cosine decay after a short warm-up and an exponential moving average of the weights.
 
-    `averaged` is what is validated and published; `generator` is what the steps draw their data with. The state holds
-    both, and torch's own generator: a descent that goes on from it does the same next step to the bit (on the CPU).
+    `averaged` is what is validated and published; `generator` is what the steps draw their data with, and part of the
+    state.
     """
 
     def __init__(
@@ -28,8 +28,8 @@ class Descent:
         clip_norm: float = 1.0,
         betas: tuple[float, float] = (0.9, 0.999),
     ):
-        self.module = module
-        self.averaged = copy.deepcopy(module).requires_grad_(False).eval()
+        self.module: Any = module
+        self.averaged: Any = copy.deepcopy(module).requires_grad_(False).eval()
         self.optimizer = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=weight_decay, betas=betas)
         self.lr, self.num_steps, self.ema_decay, self.clip_norm = lr, num_steps, ema_decay, clip_norm
         self.num_done = 0
@@ -58,7 +58,6 @@ class Descent:
             "optimizer": self.optimizer.state_dict(),
             "num_done": self.num_done,
             "generator": self.generator.get_state(),
-            "torch": torch.get_rng_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -67,7 +66,6 @@ class Descent:
         self.optimizer.load_state_dict(state["optimizer"])
         self.num_done = state["num_done"]
         self.generator.set_state(state["generator"])
-        torch.set_rng_state(state["torch"])
 
     def _share(self, step: int) -> float:
         warm_up = max(1, self.num_steps // 20)

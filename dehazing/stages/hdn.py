@@ -52,7 +52,7 @@ class Stage:
     def __init__(self, config: Config, context: Context):
         self.config, self.device, self.seed = config, context.device, context.seed
         self.images = Images(context.series, config.clean_target, context.device)
-        self.architecture = {"latent_channels": list(config.latent_channels), "width": config.width}
+        self.architecture: dict[str, Any] = {"latent_channels": list(config.latent_channels), "width": config.width}
         self.num_epochs = config.num_epochs
         network = HVAE(**self.architecture).to(context.device)
         num_steps = config.num_epochs * config.steps_per_epoch

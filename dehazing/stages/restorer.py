@@ -58,7 +58,7 @@ class Stage:
             self.hvae.encode, reference(context.series, "validation")[:, None].to(self.device)
         )
         channels = list(self.hvae.latent_channels)
-        self.architecture = {"channels": channels, "width": config.width, "T": T}
+        self.architecture: dict[str, Any] = {"channels": channels, "width": config.width, "T": T}
         self.num_epochs = config.num_epochs
         network = LatentUNet(**self.architecture).to(context.device)
         num_steps = config.num_epochs * config.steps_per_epoch

@@ -48,7 +48,7 @@ class Stage:
     def __init__(self, config: Config, context: Context):
         self.config, self.device = config, context.device
         self.images = Images(context.series, config.clean_target, context.device)
-        self.architecture = {"T": self.images.T, "base": config.base, "depth": config.depth}
+        self.architecture: dict[str, Any] = {"T": self.images.T, "base": config.base, "depth": config.depth}
         self.num_epochs = config.num_epochs
         network = UNet(**self.architecture).to(context.device)
         num_steps = config.num_epochs * config.steps_per_epoch
