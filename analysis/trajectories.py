@@ -1,0 +1,61 @@
+"""What the confirmation wrote: scores of every variant, seed, field and step; one-step errors; example images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import load_file
+
+from dehazing.pipeline.store import Store
+
+Confirmation = dict[str, Any]  # confirm.json as it stands
+
+
+def read_confirmation(root: Path | str, experiment: str) -> Confirmation:
+    """What an experiment's confirm.json says: seeds, T, dataset, and which execution made what."""
+    path = Path(root) / experiment / "confirm.json"
+    if not path.is_file():
+        raise ValueError(
+            f"A report needs a confirmed experiment, but {path} is not there: "
+            f"`python -m studies run all` writes it at its end."
+        )
+    return json.loads(path.read_bytes())
+
+
+def read_trajectories(root: Path | str, confirmation: Confirmation) -> pd.DataFrame:
+    """One row per variant x seed x field x step: seed, variant, field, step, level and every metric.
+
+    Step k = 0 … T - 1 is the prediction at level t = T - k. The baselines, the input and the ceilings are in
+    `variant` too.
+    """
+    store = Store(root)
+    tables = []
+    for seed, address in confirmation["iterative"].items():
+        table = pd.read_parquet(store.folder(address) / "evaluation.parquet")
+        table.insert(0, "seed", int(seed))
+        tables.append(table)
+    if not tables:
+        raise ValueError("A report needs at least one confirmed seed, but the experiment has none.")
+    return pd.concat(tables, ignore_index=True)
+
+
+def read_one_step_errors(root: Path | str, confirmation: Confirmation) -> pd.DataFrame:
+    """Mean-square standardised error of one step from the true z_0 to level s: seed, degrader, level, error."""
+    store = Store(root)
+    tables = []
+    for seed, address in confirmation["iterative"].items():
+        path = store.folder(address) / "one_step.json"
+        rows = json.loads(path.read_bytes()) if path.is_file() else []
+        tables.append(pd.DataFrame(rows, columns=["degrader", "level", "error"]).assign(seed=int(seed)))
+    return pd.concat(tables, ignore_index=True)[["seed", "degrader", "level", "error"]]
+
+
+def read_examples(root: Path | str, confirmation: Confirmation) -> dict[str, np.ndarray]:
+    """Example images of the first seed: "input", "truth", "<variant>" (K, Y, X), "<variant>/steps" (steps, Y, X)."""
+    address = next(iter(confirmation["iterative"].values()))
+    path = Store(root).folder(address) / "examples.safetensors"
+    return load_file(path) if path.is_file() else {}
