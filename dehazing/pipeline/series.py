@@ -1,0 +1,50 @@
+"""The pinhole series as the store's first product: simulated or read once per dataset, then shared by every stage."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dehazing.data.archive import save_series
+from dehazing.data.dataset import PinholeSeriesConfig, SimulatedConfig, digest, make_series
+from dehazing.pipeline.fingerprint import code_version, fingerprint
+from dehazing.pipeline.lease import lease
+from dehazing.pipeline.store import Store, writing
+
+
+def series_fingerprint(config: SimulatedConfig | PinholeSeriesConfig) -> str:
+    """16 hex digits: the dataset's settings (and files, where it is a real one) and the code that makes it."""
+    return fingerprint(kind="series", code_version=_code(config), digest=digest(config))
+
+
+def ensure_series(
+    config: SimulatedConfig | PinholeSeriesConfig, store: Store, progress: Callable[..., Any] | None = None
+) -> str:
+    """Makes the series of a dataset unless the store has it, and returns its fingerprint.
+
+    `progress` is handed to `make_series`. ValueError for a dataset that cannot be read.
+    """
+    name = series_fingerprint(config)
+    address = f"series/{name}"
+    if store.has(address):
+        return name
+    with lease(store, address) as held:
+        if not store.has(address):
+            series = make_series(config) if progress is None else make_series(config, progress=progress)
+            with tempfile.TemporaryDirectory(dir=store.partial(address)) as aside:
+                with writing(store.root):
+                    save_series(series, Path(aside))
+                paths = sorted(path for path in Path(aside).rglob("*") if path.is_file())
+                files: dict[str, bytes | Path] = {path.relative_to(aside).as_posix(): path for path in paths}
+                record = {"kind": "series", "code_version": _code(config), "digest": digest(config)}
+                files["config.json"] = json.dumps(record, indent=1).encode()
+                store.publish(address, files, fence=held.check)
+            store.clear_partial(address)
+    return name
+
+
+def _code(config: SimulatedConfig | PinholeSeriesConfig) -> str:
+    return code_version("dehazing.data.dataset")

@@ -1,0 +1,141 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dehazing.pipeline.lease import LeaseLost, Owner, holder, lease
+from dehazing.pipeline.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
+ADDRESS = "unet/0123456789abcdef"
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from dehazing.pipeline.lease import lease
+from dehazing.pipeline.store import Store
+store, address, log = Store(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+print("ready", flush=True)
+sys.stdin.readline()
+with lease(store, address, poll_s=0.05) as held:
+    if not store.has(address):
+        with log.open("a") as file:
+            file.write("executed\\n")
+        print("working", flush=True)
+        time.sleep(float(sys.argv[4]))
+        store.publish(address, {"a": b"made"}, fence=held.check)
+print("done", store.has(address), held.number, flush=True)
+"""
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def worker(store, tmp_path):
+    processes = []
+
+    def start(seconds):
+        arguments = [sys.executable, "-c", WORKER, str(store.root), ADDRESS, str(tmp_path / "log"), str(seconds)]
+        process = subprocess.Popen(arguments, stdin=-1, stdout=-1, text=True, cwd=ROOT)
+        processes.append(process)
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def leases(store):
+    return sorted(path.name for path in (store.root / "stages" / ADDRESS).glob("LEASE*"))
+
+
+def test_of_two_processes_one_works_and_the_other_finds_it_done(store, worker, tmp_path):
+    both = [worker(0.3), worker(0.3)]
+    for process in both:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ends = [process.communicate(timeout=20)[0].splitlines()[-1] for process in both]
+    assert (tmp_path / "log").read_text() == "executed\n"
+    assert all(end.startswith("done True") for end in ends)
+    assert leases(store) == []
+
+
+def test_a_killed_owner_is_replaced_at_once_under_a_higher_number(store, worker):
+    process = worker(60)
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "working\n"
+    assert holder(store, ADDRESS).pid == process.pid
+    process.kill()
+    process.wait()
+    assert holder(store, ADDRESS) is None
+    started = time.monotonic()
+    with lease(store, ADDRESS) as held:
+        assert time.monotonic() - started < 5
+        assert held.number == 2 and leases(store) == ["LEASE-000002"]
+
+
+def test_a_released_lease_is_free_and_its_number_grows(store):
+    with lease(store, ADDRESS) as first:
+        assert first.number == 1 and holder(store, ADDRESS) == Owner.myself()
+    assert holder(store, ADDRESS) is None
+    with lease(store, ADDRESS) as second:
+        assert second.number == 2
+
+
+def test_an_owner_elsewhere_is_replaced_only_when_it_is_silent(store):
+    path = store.lease_folder(ADDRESS) / "LEASE-000007"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started_s": 0.0}))
+    started = time.monotonic()
+    with lease(store, ADDRESS, stale_after_s=0.3, poll_s=0.02) as held:
+        assert time.monotonic() - started > 0.3
+        assert held.number == 8
+
+
+def test_an_owner_that_was_taken_for_dead_must_not_publish(store):
+    with lease(store, ADDRESS) as stalled:
+        stalled.check()
+        # what another host does once it has heard nothing for too long
+        with lease(store, ADDRESS, stale_after_s=0.05, poll_s=0.01) as taker:
+            assert taker.number == stalled.number + 1
+            with pytest.raises(LeaseLost):
+                store.publish(ADDRESS, {"a": b"stale"}, fence=stalled.check)
+            store.publish(ADDRESS, {"a": b"fresh"}, fence=taker.check)
+    assert (store.folder(ADDRESS) / "a").read_bytes() == b"fresh"
+
+
+def test_the_heartbeat_keeps_a_lease(store):
+    with lease(store, ADDRESS, stale_after_s=0.3):
+        path = store.lease_folder(ADDRESS) / "LEASE-000001"
+        before = path.stat().st_mtime_ns
+        time.sleep(0.2)
+        assert path.stat().st_mtime_ns > before
+
+
+def test_a_lease_is_released_when_the_work_raises(store):
+    with pytest.raises(FloatingPointError), lease(store, ADDRESS):
+        raise FloatingPointError
+    assert holder(store, ADDRESS) is None
+
+
+def test_a_reused_process_number_is_not_the_owner():
+    me = Owner.myself()
+    assert not me.is_gone()
+    assert Owner(socket.gethostname(), os.getpid(), me.started_s - 100).is_gone()
+    assert not Owner("elsewhere", 1, 0.0).is_gone()
+
+
+def test_a_lease_cut_off_while_it_was_written_is_waited_for_and_replaced(store):
+    (store.lease_folder(ADDRESS) / "LEASE-000001").write_bytes(b"")
+    with lease(store, ADDRESS, stale_after_s=0.2, poll_s=0.02) as held:
+        assert held.number == 2
