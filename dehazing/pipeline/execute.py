@@ -82,7 +82,8 @@ def _epochs(
     state = checkpoint.latest(partial)
     if state is not None:
         stage.load_state_dict(state["stage"])
-        history, seconds_before = state["history"], state["seconds"]
+        history = state["history"][: stage.epoch]  # an evaluation starts over
+        seconds_before = state["seconds"]
         _set_random_state(state["random"])
     saved_at, saved_epoch = time.monotonic(), stage.epoch
 

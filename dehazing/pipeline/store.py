@@ -60,6 +60,7 @@ class Store:
         """
         if self.has(address):
             return
+        assert MANIFEST not in files, "the manifest is the store's own"
         place = self._place(address)
         with writing(self.root):
             place.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,274 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from dehazing.data.archive import save_series
+from safetensors.torch import load_file
+
+from dehazing import stages
+from dehazing.data.series import Field, Series
+from dehazing.pipeline import checkpoint, execute
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.fingerprint import code_version
+from dehazing.pipeline.lease import LeaseLost, holder
+from dehazing.pipeline.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
+
+TOY = '''
+"""A stage like any other, small: it draws from torch's generator (dropout) and from its own."""
+import time
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Config:
+    lr: float = 0.1
+    num_epochs: int = 5
+    nan_at: int = 0
+    build_on: str | None = None
+    epoch_s: float = 0.0
+
+
+def needs(config):
+    return () if config.build_on is None else (config.build_on,)
+
+
+class Stage:
+    def __init__(self, config, context):
+        self.config, self.context = config, context
+        self.num_epochs, self.epoch = config.num_epochs, 0
+        self.network = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 4))
+        self.adam = torch.optim.AdamW(self.network.parameters(), lr=config.lr)
+        self.generator = torch.Generator().manual_seed(context.seed)
+        self.x = torch.from_numpy(context.series.x("train")[:, :, 0, :4])
+
+    def train_epoch(self):
+        time.sleep(self.config.epoch_s)
+        which = torch.randint(len(self.x), (3,), generator=self.generator)
+        loss = (self.network(self.x[which]) - self.x[which]).square().mean()
+        if self.epoch + 1 == self.config.nan_at:
+            raise FloatingPointError("The loss must be finite, but is nan.")
+        self.adam.zero_grad()
+        loss.backward()
+        self.adam.step()
+        self.epoch += 1
+        return {"train/loss": float(loss.detach())}
+
+    def state_dict(self):
+        return {"network": self.network.state_dict(), "adam": self.adam.state_dict(),
+                "generator": self.generator.get_state(), "epoch": self.epoch}
+
+    def load_state_dict(self, state):
+        self.network.load_state_dict(state["network"])
+        self.adam.load_state_dict(state["adam"])
+        self.generator.set_state(state["generator"])
+        self.epoch = state["epoch"]
+
+    def finish(self):
+        self.final = {"val/psnr": 30.0}
+        return {"weights.safetensors": save(self.network.state_dict())}
+'''
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """The folder of a stage module of the kind `toy`, found like the others."""
+    folder = tmp_path / "stages"
+    folder.mkdir()
+    (folder / "toy.py").write_text(TOY)
+    monkeypatch.setattr(stages, "__path__", [*stages.__path__, str(folder)])
+    monkeypatch.setattr(stages, "KINDS", (*stages.KINDS, "toy"))
+    sys.modules.pop("dehazing.stages.toy", None)
+    code_version.cache_clear()
+    yield folder
+    sys.modules.pop("dehazing.stages.toy", None)
+    code_version.cache_clear()
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "results")
+    frames = np.random.default_rng(0).normal(size=(4, 2, 8, 8)).astype(np.float32)
+    splits = ("train", "train", "validation", "test")
+    fields = tuple(Field(f"field {i}", split, frames[i]) for i, split in enumerate(splits))
+    series = Series(fields, (1.0, float("inf")), "au", (0.0, 0.0), (1.0, 1.0))
+    folder = tmp_path / "series"
+    folder.mkdir()
+    save_series(series, folder)
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    store.publish("series/0123456789abcdef", files)
+    return store
+
+
+def toy_execution(seed=1, upstreams=None, **config):
+    return Execution("toy", config, "0123456789abcdef", seed, upstreams or {})
+
+
+def published(store, execution):
+    folder = store.folder(execution.address)
+    return load_file(folder / "weights.safetensors"), json.loads((folder / "metrics.json").read_text())
+
+
+def without_seconds(history):
+    return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in history]
+
+
+def equal(weights, others):
+    return weights.keys() == others.keys() and all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+def test_an_execution_trains_publishes_and_is_found(toy, store):
+    execution = toy_execution()
+    epochs = []
+    assert execute.execute(execution, store, on_epoch=epochs.append) == execution.fingerprint
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4, 5]
+    assert set(epochs[0]) == {"epoch", "num_epochs", "train/loss", "seconds"}
+    _, metrics = published(store, execution)
+    assert metrics["final"] == {"val/psnr": 30.0} and metrics["history"] == epochs and metrics["device"] == "cpu"
+    assert metrics["seconds"] >= sum(epoch["seconds"] for epoch in epochs)
+    record = json.loads((store.folder(execution.address) / "config.json").read_text())
+    assert record == execution.record()
+    assert sorted(path.name for path in store.folder(execution.address).iterdir()) == [
+        "config.json",
+        "manifest.json",
+        "metrics.json",
+        "weights.safetensors",
+    ]
+    execute.execute(execution, store, on_epoch=lambda epoch: pytest.fail("trained again"))
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4])
+@pytest.mark.parametrize("checkpoint_every_s", [0.0, 60.0])
+def test_resumed_equals_uninterrupted_to_the_bit(toy, store, tmp_path, stop_after, checkpoint_every_s):
+    execution = toy_execution()
+    other = Store(shutil.copytree(store.root, tmp_path / "other"))
+    execute.execute(execution, other)
+
+    with closing(execute.executing(execution, store, checkpoint_every_s=checkpoint_every_s)) as epochs:
+        for _ in range(stop_after):
+            next(epochs)
+    assert not store.has(execution.address) and holder(store, execution.address) is None
+    torch.manual_seed(1234)
+    torch.rand(7)
+    rest = list(execute.executing(execution, store))
+    assert [epoch["epoch"] for epoch in rest] == list(range(stop_after + 1, 6))
+
+    weights, metrics = published(store, execution)
+    expected_weights, expected = published(other, execution)
+    assert equal(weights, expected_weights)
+    assert without_seconds(metrics["history"]) == without_seconds(expected["history"])
+
+
+def test_the_result_is_published_before_the_last_epoch_is_told(toy, store):
+    execution = toy_execution(num_epochs=2)
+    epochs = execute.executing(execution, store)
+    next(epochs)
+    assert not store.has(execution.address)
+    assert next(epochs)["epoch"] == 2
+    assert store.has(execution.address) and holder(store, execution.address) is None
+
+
+def test_a_loss_that_is_not_finite_fails_and_keeps_the_checkpoint(toy, store):
+    execution = toy_execution(nan_at=3)
+    with pytest.raises(FloatingPointError):
+        execute.execute(execution, store, checkpoint_every_s=0.0)
+    assert not store.has(execution.address) and holder(store, execution.address) is None
+    assert checkpoint.latest(store.partial(execution.address))["stage"]["epoch"] == 2
+
+
+def test_whoever_was_taken_for_dead_publishes_nothing(toy, store):
+    execution = toy_execution(num_epochs=2)
+    epochs = execute.executing(execution, store)
+    next(epochs)
+    (store.lease_folder(execution.address) / "LEASE-000002").write_text(
+        json.dumps({"host": "elsewhere", "pid": 1, "started_s": 0.0})
+    )
+    with pytest.raises(LeaseLost):
+        next(epochs)
+    assert not store.has(execution.address)
+
+
+def test_settings_are_completed_so_that_spelling_does_not_count(toy):
+    assert toy_execution(lr=1).fingerprint == toy_execution(num_epochs=5, lr="1.0").fingerprint
+    assert toy_execution(lr=1).fingerprint != toy_execution().fingerprint
+    assert toy_execution(seed=2).fingerprint != toy_execution().fingerprint
+    on = {"build_on": "hvae"}
+    one, two = (toy_execution(upstreams={"hvae": f"hvae/{digit * 16}"}, **on) for digit in "12")
+    assert one.fingerprint != two.fingerprint
+
+
+def test_mistakes_are_refused_before_anything_runs(toy, store):
+    with pytest.raises(ValueError, match=r"num_epoch`.*nearest valid key is `num_epochs`"):
+        toy_execution(num_epoch=3)
+    with pytest.raises(ValueError, match=r"must build on \['hvae'\], but was given \[\]"):
+        toy_execution(build_on="hvae")
+    with pytest.raises(ValueError, match="nearest: toy"):
+        Execution("toys", {}, "0123456789abcdef", 1)
+    with pytest.raises(ValueError, match="hvae/ab must be published"):
+        execute.execute(toy_execution(build_on="hvae", upstreams={"hvae": "hvae/ab"}), store)
+
+
+SCRIPT = """
+import sys
+from dehazing import stages
+stages.__path__.append(sys.argv[1])
+stages.KINDS += ("toy",)
+from dehazing.pipeline.execute import execute
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.store import Store
+execution = Execution("toy", {"epoch_s": 0.05}, "0123456789abcdef", 1)
+seen = lambda epoch: print(epoch["epoch"], flush=True)
+execute(execution, Store(sys.argv[2]), on_epoch=seen, checkpoint_every_s=0.0)
+"""
+
+
+def start(toy, store):
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(toy), str(store.root)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_process_is_continued_by_the_next(toy, store, how):
+    execution = toy_execution(epoch_s=0.05)
+    first = start(toy, store)
+    assert first.stdout.readline() == "1\n"
+    assert first.stdout.readline() == "2\n"
+    first.send_signal(how)
+    first.communicate(timeout=30)
+    assert first.returncode != 0 and not store.has(execution.address)
+    epochs = []
+    execute.execute(execution, store, on_epoch=epochs.append)
+    assert epochs[0]["epoch"] in (2, 3, 4) and epochs[-1]["epoch"] == 5
+    weights, metrics = published(store, execution)
+    assert [epoch["epoch"] for epoch in metrics["history"]] == [1, 2, 3, 4, 5]
+
+    undisturbed = toy_execution(epoch_s=0.0)
+    execute.execute(undisturbed, store)
+    assert equal(weights, published(store, undisturbed)[0])
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_execution(toy, store):
+    both = [start(toy, store), start(toy, store)]
+    outputs = [process.communicate(timeout=60)[0].split() for process in both]
+    assert sorted(outputs, key=len) == [[], ["1", "2", "3", "4", "5"]]
