@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dehazing.pipeline.fingerprint import code_version, fingerprint
+from dehazing.pipeline.fingerprint import code_version, fingerprint, modules_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -119,6 +119,14 @@ def test_an_edit_that_changes_no_arithmetic_keeps_the_version(package, name, old
 def test_an_edit_that_changes_arithmetic_changes_the_version(package, name, old, new):
     before, after = version(package, name, old, new)
     assert after != before
+
+
+def test_a_stage_does_not_depend_on_the_networks_of_others():
+    networks = {"dehazing.models.unet", "dehazing.models.hvae", "dehazing.models.degrader"}
+    assert modules_of("dehazing.stages.unet") & networks == {"dehazing.models.unet"}
+    assert modules_of("dehazing.stages.hvae") & networks == {"dehazing.models.hvae"}
+    assert modules_of("dehazing.stages.restorer") & networks == set()
+    assert modules_of("dehazing.stages.degrader") & networks == {"dehazing.models.degrader"}
 
 
 def test_nothing_is_imported_to_be_fingerprinted(package):

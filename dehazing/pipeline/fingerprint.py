@@ -38,9 +38,20 @@ def code_version(module: str) -> str:
     formatting do not count. The version is that of the first call in a process, which is what it runs.
     """
     digest = hashlib.sha256()
-    for name in sorted(_reached(module)):
+    for name in sorted(modules_of(module)):
         digest.update(f"{name}\n{_text(_tree(name))}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def modules_of(module: str) -> set[str]:
+    """The module itself and those of its own package that it imports, transitively, without the bookkeeping."""
+    reached, waiting = set(), [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += [found for found in _imports(name) if not _is_bookkeeping(found)]
+    return reached
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -54,16 +65,6 @@ def _plain(value: Any, where: str) -> Any:
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     raise ValueError(f"{where} must be text, a number, true, false or null, but is {value!r}.")
-
-
-def _reached(module: str) -> set[str]:
-    reached, waiting = set(), [module]
-    while waiting:
-        name = waiting.pop()
-        if name not in reached:
-            reached.add(name)
-            waiting += [found for found in _imports(name) if not _is_bookkeeping(found)]
-    return reached
 
 
 def _is_bookkeeping(module: str) -> bool:

@@ -47,4 +47,4 @@ def ensure_series(
 
 
 def _code(config: SimulatedConfig | PinholeSeriesConfig) -> str:
-    return code_version("dehazing.data.dataset")
+    return code_version(type(config).__module__)  # the simulator, or the reader, with what it imports

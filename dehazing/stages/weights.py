@@ -1,7 +1,12 @@
-"""Published networks: weights as safetensors beside a readable architecture; nothing is unpickled."""
+"""Published networks: weights as safetensors beside a readable architecture; nothing is unpickled.
+
+Networks are imported by name when they are loaded: a stage then depends on the code of those that it trains itself,
+and on that of its upstreams through their fingerprints, so an edited degrader trains no HVAE again.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +15,12 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
-from dehazing.models.degrader import Operator
-from dehazing.models.hvae import HVAE
-from dehazing.models.restorer import LatentUNet
-from dehazing.models.unet import UNet
-
-NETWORKS: dict[str, type[nn.Module]] = {"UNet": UNet, "HVAE": HVAE, "LatentUNet": LatentUNet, "Operator": Operator}
+NETWORKS = {
+    "UNet": "dehazing.models.unet",
+    "HVAE": "dehazing.models.hvae",
+    "LatentUNet": "dehazing.models.restorer",
+    "Operator": "dehazing.models.degrader",
+}
 
 
 def pack(network: nn.Module, architecture: Mapping[str, Any]) -> dict[str, bytes]:
@@ -31,7 +36,8 @@ def pack(network: nn.Module, architecture: Mapping[str, Any]) -> dict[str, bytes
 def load(folder: Path, device: str = "cpu") -> Any:
     """The network of a published stage, frozen and in evaluation mode. ValueError where weights and config disagree."""
     described = json.loads((folder / "architecture.json").read_text())
-    network = NETWORKS[described["network"]](**described["arguments"])
+    name = described["network"]
+    network = getattr(importlib.import_module(NETWORKS[name]), name)(**described["arguments"])
     tensors = safetensors.torch.load_file(folder / "weights.safetensors")
     try:
         network.load_state_dict(tensors)
