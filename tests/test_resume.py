@@ -121,3 +121,8 @@ def test_another_weight_of_the_cycle_makes_the_degrader_and_what_follows_alone(u
     assert degrader.address != before["degrader"] and iterative.address != before["iterative"]
     assert all(undisturbed.has(address) for address in degrader.upstreams.values())
     assert not undisturbed.has(degrader.address) and not undisturbed.has(iterative.address)
+
+
+def test_a_misspelt_choice_is_refused_before_anything_runs():
+    with pytest.raises(ValueError, match="`domain` must be one of latents, pixels, but got 'pixel'"):
+        Execution("degrader", {"domain": "pixel"}, DATASET, 3)

@@ -20,7 +20,7 @@ from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.descent import Descent
 from dehazing.stages.images import Images
-from dehazing.stages.loop_domain import NEEDS, LoopDomain
+from dehazing.stages.loop_domain import DOMAINS, NEEDS, LoopDomain
 from dehazing.stages.pool import Pool
 
 ANCHORS = ("none", "z_T", "z_t")
@@ -53,7 +53,11 @@ class Config:
     steps_per_epoch: int = 24
 
     def __post_init__(self) -> None:
-        for name, value, valid in (("anchor", self.anchor, ANCHORS), ("cos_target", self.cos_target, COS_TARGETS)):
+        for name, value, valid in (
+            ("anchor", self.anchor, ANCHORS),
+            ("cos_target", self.cos_target, COS_TARGETS),
+            ("domain", self.domain, DOMAINS),
+        ):
             if value not in valid:
                 raise ValueError(f"`{name}` must be one of {', '.join(valid)}, but got {value!r}.")
 
