@@ -1,0 +1,28 @@
+"""Search space of the stage `degrader`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optuna import Trial
+
+from search_spaces.ranges import Ranges, suggest
+
+RANGES: dict[str, dict[str, Any]] = {
+    # scientific
+    "anchor": {"choices": ("none", "z_T", "z_t")},
+    "shared": {"choices": (False, True)},
+    "lambda_cyc": {"low": 0.1, "high": 30.0, "log": True},
+    "lambda_cos": {"low": 0.03, "high": 10.0, "log": True},
+    "cos_target": {"choices": ("paired", "input", "cycle")},
+    "lambda_pair": {"choices": (0.0, 10.0)},
+    # nuisance
+    "lr": {"low": 2e-4, "high": 4e-3, "log": True},
+}
+# fixed: domain, widths, pool, averaging, patches, batches and length of training; set in the study's `config`
+
+
+def space(trial: Trial, ranges: Ranges = RANGES) -> None:
+    """Blind or anchored, per step or shared, the weights of Eq. 15's terms and of a term to the pair."""
+    for name in RANGES:
+        suggest(trial, name, ranges)

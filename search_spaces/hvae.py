@@ -1,0 +1,23 @@
+"""Search space of the stage `hvae`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optuna import Trial
+
+from search_spaces.ranges import Ranges, suggest
+
+RANGES: dict[str, dict[str, Any]] = {
+    # scientific
+    "beta": {"low": 1e-4, "high": 0.1, "log": True},
+    # nuisance
+    "lr": {"low": 5e-4, "high": 8e-3, "log": True},
+}
+# fixed: latent groups, width, free bits, patches, batches, length of training; set in the study's `config`
+
+
+def space(trial: Trial, ranges: Ranges = RANGES) -> None:
+    """The weight of the KL terms of Eq. 9, between a faithful ceiling and a smooth latent path, and how to train."""
+    for name in RANGES:
+        suggest(trial, name, ranges)

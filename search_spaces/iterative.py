@@ -1,0 +1,36 @@
+"""Search space of the stage `iterative`: one configuration of the loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optuna import Trial
+
+from dehazing.inference import COMBINATIONS, REFERENCES, REFINE_LEVELS, REFINEMENTS, VARIANTS
+from search_spaces import alpha
+from search_spaces.ranges import Ranges, suggest
+
+RANGES: dict[str, dict[str, Any]] = {
+    # scientific
+    "variant": {"choices": tuple(VARIANTS)},
+    **alpha.prefixed("alpha/"),
+    "direction": {"choices": ("rising", "falling")},
+    "reference": {"choices": REFERENCES},
+    "num_refinements": {"low": 1, "high": 4},
+    "refine_level": {"choices": REFINE_LEVELS},
+    # nuisance: none, the networks are frozen
+}
+# fixed: the degrader, the domain, the split, the number of HDN's samples; set by the study
+
+
+def space(trial: Trial, ranges: Ranges = RANGES) -> None:
+    """The variant, and only what it uses: a combination its alpha_t and reference, a refinement its number."""
+    variant = suggest(trial, "variant", ranges)
+    if variant in COMBINATIONS:
+        alpha.space(trial, ranges, "alpha/")
+        suggest(trial, "direction", ranges)
+        suggest(trial, "reference", ranges)
+    if variant in REFINEMENTS:
+        suggest(trial, "num_refinements", ranges)
+    if variant in ("refine_R", "refine_both"):
+        suggest(trial, "refine_level", ranges)

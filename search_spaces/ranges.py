@@ -1,0 +1,83 @@
+"""Ranges of hyperparameters: declared in each space, overridden from a study's YAML or by `--set`.
+
+A range is {low, high, log or step} of two whole numbers or two real ones, or {choices}. "/" in a name nests it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna import Trial
+
+from dehazing.strict import nearest
+
+Range = Mapping[str, Any]
+Ranges = Mapping[str, Range]
+KEYS = ("low", "high", "log", "step", "choices")
+
+
+def suggest(trial: Trial, name: str, ranges: Ranges) -> Any:
+    """Ask the trial for the parameter `name` within its range."""
+    domain = ranges[name]
+    if "choices" in domain:
+        return trial.suggest_categorical(name, list(domain["choices"]))
+    if isinstance(domain["low"], int):
+        return trial.suggest_int(
+            name, domain["low"], domain["high"], step=domain.get("step", 1), log=domain.get("log", False)
+        )
+    return trial.suggest_float(
+        name, domain["low"], domain["high"], step=domain.get("step"), log=domain.get("log", False)
+    )
+
+
+def overridden(ranges: Ranges, overrides: Mapping[str, Any], where: str) -> dict[str, Range]:
+    """The ranges with `overrides` {name: {low, high, log, step} or {choices}} over them; ValueError for a misfit."""
+    result = dict(ranges)
+    for name, override in overrides.items():
+        here = f"{where}: `{name}`"
+        if name not in ranges:
+            raise ValueError(
+                f"{where}: the search space has no parameter `{name}`; the nearest is `{nearest(name, ranges)}`."
+            )
+        if not isinstance(override, Mapping):
+            raise ValueError(f"{here} must be a mapping of low, high, log, step or choices, but is {override!r}.")
+        for key in override:
+            if key not in KEYS:
+                raise ValueError(f"{here} has no key `{key}`; the nearest valid key is `{nearest(str(key), KEYS)}`.")
+        result[name] = _merged(ranges[name], override, here)
+    return result
+
+
+def _merged(domain: Range, override: Mapping[str, Any], where: str) -> Range:
+    if "choices" in override:
+        choices = override["choices"]
+        if len(override) > 1 or not isinstance(choices, (list, tuple)) or not choices:
+            raise ValueError(f"{where}: `choices` must be a list of at least one value, alone, but is {override!r}.")
+        return {"choices": tuple(choices)}
+    if "choices" in domain and not {"low", "high"} <= set(override):
+        raise ValueError(f"{where} is a choice of {', '.join(map(str, domain['choices']))}: override its `choices`.")
+    merged = {**({} if "choices" in domain else domain), **override}
+    whole = isinstance(domain.get("low"), int)
+    for key in {"low", "high", "step"} & set(merged):
+        merged[key] = _number(merged[key], whole, f"{where}: `{key}`")
+    if not merged["low"] <= merged["high"]:
+        raise ValueError(f"{where}: `low <= high` must hold, but got low={merged['low']}, high={merged['high']}.")
+    if "step" in merged and (merged.get("log") or not merged["step"] > 0):
+        raise ValueError(f"{where}: `step > 0` on a range that is not logarithmic must hold, but got {dict(merged)}.")
+    if merged.get("log") and not merged["low"] > 0:
+        raise ValueError(f"{where}: `low > 0` must hold on a logarithmic range, but got low={merged['low']}.")
+    return merged
+
+
+def _number(value: Any, whole: bool, where: str) -> float | int:
+    if isinstance(value, str):
+        try:
+            value = float(value)  # YAML 1.1 reads 1e-3 as text
+        except ValueError as error:
+            raise ValueError(f"{where} must be a number, but is {value!r}.") from error
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{where} must be a number, but is {value!r}.")
+    if whole and value != int(value):
+        raise ValueError(f"{where} must be a whole number, but is {value!r}.")
+    return int(value) if whole else float(value)

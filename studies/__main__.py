@@ -1,0 +1,70 @@
+"""python -m studies list | plan | run | status | report | ui | simulate"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from dehazing.strict import nearest
+
+# command → (its module, one line of help); modules are imported when they are called, so that `list` is quick
+COMMANDS = {
+    "list": ("studies.looking", "the studies, their questions and budgets"),
+    "plan": ("studies.looking", "what `run` would do; starts nothing"),
+    "status": ("studies.looking", "how far the studies are"),
+    "run": ("studies.running", "search, confirm and report; goes on where it stopped"),
+    "report": ("studies.running", "write the report of an experiment again"),
+    "ui": ("studies.running", "MLflow's pages on the results folder"),
+    "simulate": ("studies.simulating", "write a dataset as OME-TIFF files that the reader reads"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message[:1].upper()}{message[1:]}; see `python -m studies {self.prog.split()[-1]} --help`.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 fine, 1 trials failed, 2 the user's mistake, 130 interrupted."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(words)
+    except ValueError as error:
+        if "--verbose" in words:
+            raise
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        command = shlex.join(["python", "-m", "studies", *words])
+        print(f"\nStopped. Nothing that was finished is lost: `{command}` goes on from here.", file=sys.stderr)
+        return 130
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(__doc__.strip() + "\n" if __doc__ else "")
+        for name, (_, text) in COMMANDS.items():
+            print(f"  {name:<10} {text}")
+        print("\n`python -m studies COMMAND --help` says what each takes.")
+        return 0
+    name = words[0]
+    if name not in COMMANDS:
+        raise ValueError(f"There is no command `{name}`; the nearest is `{nearest(name, COMMANDS)}`.")
+    module, text = COMMANDS[name]
+    command = importlib.import_module(module)
+    parser = Parser(prog=f"python -m studies {name}", description=text, allow_abbrev=False)
+    getattr(command, f"add_{name}")(parser)
+    return getattr(command, name)(parser.parse_args(words[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

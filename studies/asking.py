@@ -1,0 +1,77 @@
+"""What every command is told: which studies, on which dataset, at which scale, into which folder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from dehazing.data.dataset import read_dataset, with_scale
+
+from studies.executions import check
+from studies.investigation import Investigation
+from studies.scale import read_scale
+from studies.settings import parse
+from studies.study import FOLDER, read_studies, study_names
+
+DATASET = FOLDER / "datasets" / "lines.yaml"
+TAKEN = ("stages", "optuna", "tune", "mlartifacts", "mlflow.db")  # of the results folder
+
+
+def add_names(parser: argparse.ArgumentParser) -> None:
+    """Names of studies, or files of one's own."""
+    parser.add_argument(
+        "names", nargs="*", default=["all"], metavar="NAME", help="studies or YAML files of your own; default: all"
+    )
+
+
+def add_investigation(parser: argparse.ArgumentParser) -> None:
+    """The options that make an investigation."""
+    parser.add_argument("--dataset", type=Path, default=DATASET, metavar="FILE", help="YAML of a dataset")
+    parser.add_argument("--scale", default="quickstart", help="smoke, quickstart (default), workstation or cluster")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="e.g. degrader.space.lambda_cyc.high=50, hvae.num_trials=8, dataset.KEY=…, scale.KEY=…",
+    )
+    add_experiment(parser)
+    parser.add_argument("--verbose", action="store_true", help="the logs of Ray too, and tracebacks")
+
+
+def add_experiment(parser: argparse.ArgumentParser) -> None:
+    """Where results are, and under which name."""
+    parser.add_argument("--storage", type=Path, default=Path("results"), metavar="PATH", help="default: results/")
+    parser.add_argument("--experiment", metavar="NAME", help="default: the dataset's name and the scale")
+
+
+def investigation(arguments: argparse.Namespace) -> Investigation:
+    """The investigation that the arguments ask for, every key, range and setting of it checked."""
+    own = [Path(name).stem for name in arguments.names if name.endswith((".yaml", ".yml"))]
+    settings = parse(arguments.settings, [*study_names(), *own, "dataset", "scale"])
+    dataset_settings, scale_settings = settings.pop("dataset", {}), settings.pop("scale", {})
+    scale = read_scale(arguments.scale, scale_settings)
+    studies = read_studies(arguments.names, arguments.scale, settings)
+    for study in studies.values():
+        check(study)
+    path = arguments.dataset.expanduser().resolve()
+    config = read_dataset(path)
+    config = with_scale(config, {**scale.dataset.get(config.kind, {}), **dataset_settings})
+    experiment = arguments.experiment or f"{path.stem}-{arguments.scale}"
+    if experiment in TAKEN or os.sep in experiment or experiment.startswith("."):
+        raise ValueError(f"--experiment must be a plain name other than {', '.join(TAKEN)}, but is {experiment!r}.")
+    return Investigation(
+        root=arguments.storage,
+        experiment=experiment,
+        dataset_path=path,
+        dataset=config,
+        scale_name=arguments.scale,
+        scale=scale,
+        studies=studies,
+        command=shlex.join(["python", "-m", "studies", *sys.argv[1:]]),
+        verbose=arguments.verbose,
+    )

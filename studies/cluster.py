@@ -1,0 +1,68 @@
+"""Ray on this machine, or the cluster at RAY_ADDRESS: started once for all studies."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+CODE = Path(__file__).resolve().parents[1]
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",  # of a local Ray; since 2.59 it would write a token into the home folder
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # an epoch need not have the objective; the searcher checks the end
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "100000",  # Tune's own state is thrown away
+    "TUNE_WARN_THRESHOLD_S": "60",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+def start(num_parallel: int | None, num_cpus: int, num_gpus: float, verbose: bool) -> int:
+    """Start or join Ray, and return how many trials run side by side."""
+    for name, value in QUIET.items():
+        if name != "RAY_AUTH_MODE" or not os.environ.get("RAY_ADDRESS"):
+            os.environ.setdefault(name, value)
+    os.environ["OMP_NUM_THREADS"] = str(num_cpus)
+    import ray
+
+    if not ray.is_initialized():
+        level = logging.INFO if verbose else logging.FATAL
+        common: dict[str, Any] = {"logging_level": level, "log_to_driver": verbose, "configure_logging": verbose}
+        if os.environ.get("RAY_ADDRESS"):
+            environment = {
+                "working_dir": str(CODE),
+                "excludes": [".git", ".venv", "results", "*.tif", "*.tiff"],
+                "env_vars": {name: value for name, value in QUIET.items() if name != "RAY_AUTH_MODE"}
+                | {"OMP_NUM_THREADS": str(num_cpus)},
+            }
+            ray.init(runtime_env=environment, **common)
+        else:
+            paths = [str(CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
+            os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # inherited by the workers
+            ray.init(address="local", include_dashboard=False, object_store_memory=256 * 2**20, **common)
+    if not verbose:
+        logging.getLogger("ray").setLevel(logging.FATAL)
+    free = ray.cluster_resources()
+    slots = int(free.get("CPU", 1) // num_cpus)
+    if num_gpus:
+        slots = min(slots, int(free.get("GPU", 0) / num_gpus))
+    if slots < 1:
+        raise ValueError(
+            f"A trial needs {num_cpus} CPUs and {num_gpus} GPUs, "
+            f"but Ray has {free.get('CPU', 0):g} and {free.get('GPU', 0):g}."
+        )
+    return min(slots, num_parallel) if num_parallel else slots
+
+
+def stop() -> None:
+    """Stop the Ray that this process started, or leave the cluster."""
+    import ray
+
+    ray.shutdown()

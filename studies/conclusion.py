@@ -1,0 +1,183 @@
+"""From the searches to the result: confirmation on fresh seeds, the experiment's records, the report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dehazing.data.archive import load_series
+from optuna.trial import FrozenTrial, TrialState
+
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.store import writing
+from studies import journal
+from studies.confirm import Instance, confirm, executions, instances, loop_configurations
+from studies.executions import nested
+from studies.investigation import Investigation
+from studies.study import Study
+
+BASELINES = ("unet", "hdn")
+
+
+def conclude(investigation: Investigation) -> Path | None:
+    """Confirm what was chosen, write confirm.json, trials.json and the report; returns the report, None on failure.
+
+    What the store and the records have already is not made again.
+    """
+    write_trials(investigation)
+    plan = instances_of(investigation)
+    wanted = {
+        (name, seed): execution
+        for seed in investigation.scale.seeds
+        for name, execution in executions(plan, investigation.series, seed).items()
+    }
+    missing = [key for key, execution in wanted.items() if not investigation.store.has(execution.address)]
+    if missing:
+        slots, tracker = investigation.slots, investigation.tracker  # MLflow connects while the tasks run
+        expected_s = {instance.name: _seconds(investigation, instance) for instance in plan}
+        failed = confirm(wanted, investigation.store, investigation.scale, slots, expected_s, investigation.progress)
+        investigation.failures += [f"{name} (seed {seed}) failed: {reason}" for (name, seed), reason in failed.items()]
+        if failed:
+            tracker.close()
+            return None
+        investigation.progress.say(f"confirmation: {len(missing)} executions on seeds {investigation.scale.seeds}")
+    changed = write_confirmation(investigation, plan, wanted)
+    folder = investigation.root / investigation.experiment
+    page = folder / "report" / "index.html"
+    if changed or not page.exists() or page.stat().st_mtime < (folder / "trials.json").stat().st_mtime:
+        from analysis.report import write_report
+
+        write_report(investigation.root, investigation.experiment)
+    if changed or not (folder / "tracked.json").exists():
+        from studies.records import track_confirmation
+
+        track_confirmation(investigation.tracker, investigation.store, folder, wanted)
+    return page
+
+
+def instances_of(investigation: Investigation) -> list[Instance]:
+    """The instances of the confirmation, with the settings that the searches chose."""
+    configs = {
+        name: dict(investigation.chosen_execution(study).config) for name, study in investigation.studies.items()
+    }
+    loops: list[dict[str, Any]] = []
+    for name, study in investigation.studies.items():
+        if study.kind == "iterative":
+            domains = {
+                control: {**configs[other.name], **changes}.get("domain", "latents")
+                for other in investigation.studies.values()
+                if other.kind == "degrader"
+                for control, changes in other.controls.items()
+            }
+            trials = investigation.open(study).get_trials(deepcopy=False)
+            loops = loop_configurations(study, best_settings(study, trials), domains)
+            # the chosen trial's own batch of one makes way for every variant
+            configs[name] = dict(study.config)
+    return instances(investigation.studies, configs, loops)
+
+
+def best_settings(study: Study, trials: list[FrozenTrial]) -> dict[tuple[str, str], dict[str, Any]]:
+    """(variant, reference) and (variant, "") → the settings of the best complete trial of that variant."""
+    sign = 1 if study.objective[0].mode == "max" else -1
+    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    result: dict[tuple[str, str], dict[str, Any]] = {}
+    for trial in sorted(complete, key=lambda t: (-sign * t.values[0], t.number)):
+        suggestion = nested(trial.params)
+        for key in ((suggestion["variant"], suggestion.get("reference", "")), (suggestion["variant"], "")):
+            result.setdefault(key, suggestion)
+    return result
+
+
+def write_trials(investigation: Investigation) -> None:
+    """trials.json: one record per trial of every study, rewritten where it changed."""
+    records = []
+    for study in investigation.studies.values():
+        optuna_study = investigation.open(study)
+        for trial in optuna_study.get_trials(deepcopy=False):
+            execution = json.loads(trial.user_attrs.get("execution", "{}"))
+            records.append(
+                {
+                    "study": study.name,
+                    "stage": study.kind,
+                    "number": trial.number,
+                    "state": trial.state.name,
+                    "params": trial.params,
+                    "metrics": trial.user_attrs.get("metrics", {}),
+                    "fingerprint": trial.user_attrs.get("fingerprint"),
+                    "upstreams": execution.get("upstreams", {}),
+                    "mlflow_run_id": optuna_study.user_attrs.get(f"mlflow_run_id/{trial.number}"),
+                    "seed": execution.get("seed"),
+                    "seconds": trial.user_attrs.get("seconds"),
+                    "device": trial.user_attrs.get("device"),
+                    "reason": trial.user_attrs.get("reason"),
+                }
+            )
+    _write(investigation.root / investigation.experiment / "trials.json", records)
+
+
+def write_confirmation(
+    investigation: Investigation, plan: list[Instance], wanted: Mapping[tuple[str, int], Execution]
+) -> bool:
+    """confirm.json, what the report is made from; whether anything in it but time and command is new."""
+    series = load_series(investigation.store.folder(f"series/{investigation.series}"))
+    seeds = list(investigation.scale.seeds)
+    loop = next(instance.name for instance in plan if instance.study.kind == "iterative")
+    chosen = {}
+    for name, study in investigation.studies.items():
+        trial = journal.chosen(study, investigation.open(study).get_trials(deepcopy=False))
+        assert trial is not None
+        values = trial.values if len(trial.values) > 1 else trial.values[0]
+        config = dict(investigation.chosen_execution(study).config)
+        chosen[name] = {"number": trial.number, "value": values, "config": config, "params": trial.params}
+    content = {
+        "experiment": investigation.experiment,
+        "dataset": investigation.series,
+        "dataset_title": investigation.dataset_path.stem,
+        "scale": investigation.scale_name,
+        "seeds": seeds,
+        "T": series.T,
+        "pinholes": list(series.pinholes),
+        "pinhole_unit": series.pinhole_unit,
+        "regions_of_one_field": series.regions_of_one_field,
+        "notes": list(series.notes),
+        "score_against": "frame" if series.truth("test") is None else "truth",
+        "iterative": {str(seed): wanted[loop, seed].address for seed in seeds},
+        "stages": {
+            instance.name: {str(seed): wanted[instance.name, seed].address for seed in seeds} for instance in plan
+        },
+        "chosen": chosen,
+        "baselines": list(BASELINES),
+    }
+    path = investigation.root / investigation.experiment / "confirm.json"
+    if path.exists():
+        before = json.loads(path.read_text())
+        if {key: before.get(key) for key in content} == json.loads(json.dumps(content)):
+            return False
+    run = {
+        "git_commit": investigation.git_commit,
+        "command": investigation.command,
+        "seconds": time.monotonic() - investigation.begun_s,
+    }
+    _write(path, {**content, **run})
+    return True
+
+
+def _seconds(investigation: Investigation, instance: Instance) -> float:
+    """What the chosen trial of the instance's study took."""
+    address = investigation.addresses[instance.study.name]
+    metrics = json.loads((investigation.store.folder(address) / "metrics.json").read_text())
+    return float(metrics["seconds"])
+
+
+def _write(path: Path, content: Any) -> None:
+    text = json.dumps(content, indent=1)
+    if path.exists() and path.read_text() == text:
+        return
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".tmp")
+        aside.write_text(text)
+        aside.replace(path)

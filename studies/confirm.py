@@ -1,0 +1,151 @@
+"""The confirmation: the chosen settings, their controls and the baselines on fresh seeds, as a graph of Ray tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dehazing.inference import COMBINATIONS, REFERENCES, VARIANTS, WITHOUT_G
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.store import Store
+from studies.executions import needed
+from studies.progress import Progress, time_left
+from studies.scale import Scale
+from studies.study import Study, laid_over
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One stage of the confirmed pipeline: `upstreams` names the instances that fill its roles."""
+
+    name: str
+    study: Study
+    config: Mapping[str, Any]
+    upstreams: Mapping[str, str] = field(default_factory=dict)
+
+
+def instances(
+    studies: Mapping[str, Study], configs: Mapping[str, Mapping[str, Any]], loops: Sequence[Mapping[str, Any]]
+) -> list[Instance]:
+    """Every study's chosen settings and its controls, upstreams first; the loop last, with all variants on test.
+
+    configs: study → settings of its chosen trial. loops: the configurations of the stage `iterative`.
+    """
+    result: list[Instance] = []
+    for name, study in studies.items():
+        if study.kind == "iterative":
+            roles = {**study.upstreams, **{instance.name: instance.name for instance in result}}
+            config = {**study.config, "configurations": list(loops), "split": "test", "full": True}
+            result.append(Instance(name, study, config, needed(study, config, roles)))
+            continue
+        for control, changes in {name: {}, **study.controls}.items():
+            config = laid_over(configs[name], changes)
+            result.append(Instance(control, study, config, needed(study, config, study.upstreams)))
+    return result
+
+
+def loop_configurations(
+    study: Study, settings: Mapping[tuple[str, str], Mapping[str, Any]], domains: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Every variant with the chosen degrader, and with each control degrader those that the study lists for it.
+
+    settings: (variant, reference) → its best searched settings; a variant that was not searched takes the
+    defaults. domains: control → domain of its degrader. A combination is run with each of its references.
+    """
+    lists = {"degrader": list(VARIANTS), **{control: list(names) for control, names in study.controls.items()}}
+    result = []
+    for role, variants in lists.items():
+        for variant in variants:
+            for reference in REFERENCES if variant in COMBINATIONS else ("",):
+                chosen = dict(settings.get((variant, reference)) or settings.get((variant, "")) or {})
+                chosen |= {"variant": variant, "name": "_".join(filter(None, [variant, reference]))}
+                if reference:
+                    chosen["reference"] = reference
+                if role != "degrader":
+                    chosen |= {"name": f"{chosen['name']}_{role}", "domain": domains[role]}
+                    if variant not in WITHOUT_G:
+                        chosen["degrader"] = role
+                result.append(chosen)
+    return result
+
+
+def executions(plan: Sequence[Instance], dataset: str, seed: int) -> dict[str, Execution]:
+    """The executions of one seed by instance: each upstream is the same seed's."""
+    result: dict[str, Execution] = {}
+    for instance in plan:
+        upstreams = {role: result[other].address for role, other in instance.upstreams.items()}
+        result[instance.name] = Execution(instance.study.kind, instance.config, dataset, seed, upstreams)
+    return result
+
+
+def confirm(
+    wanted: Mapping[tuple[str, int], Execution],
+    store: Store,
+    scale: Scale,
+    slots: int,
+    expected_s: Mapping[str, float],
+    progress: Progress,
+) -> dict[tuple[str, int], str]:
+    """Execute what the store has not, each once and after its upstreams; what waits holds no CPU.
+
+    wanted: (instance, seed) → execution, upstreams first. expected_s: instance → seconds, for the time left.
+    Returns the reasons of those that failed.
+    """
+    import ray
+
+    missing: dict[str, tuple[tuple[str, int], Execution]] = {}
+    for key, execution in wanted.items():
+        if not store.has(execution.address):
+            missing.setdefault(execution.address, (key, execution))
+    device = "cuda" if scale.num_gpus else "cpu"
+    task = ray.remote(num_cpus=scale.num_cpus, num_gpus=scale.num_gpus, max_retries=1)(_execute)
+    running: dict[Any, str] = {}
+    refs: dict[str, Any] = {}
+    for address, (_, execution) in missing.items():
+        waits_for = [refs[upstream] for upstream in execution.upstreams.values() if upstream in refs]
+        refs[address] = task.remote(asdict(execution), str(store.root), device, scale.num_cpus, *waits_for)
+        running[refs[address]] = address
+    failed: dict[tuple[str, int], str] = {}
+    weights = {address: expected_s.get(key[0], 30.0) for address, (key, _) in missing.items()}
+    total, done = sum(weights.values()), 0.0
+    begun_s = time.monotonic()
+    try:
+        while running:
+            ready, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
+            for ref in ready:
+                address = running.pop(ref)
+                done += weights[address]
+                try:
+                    reason = ray.get(ref)
+                except ray.exceptions.RayError as error:  # a worker that was lost twice, or could not go on
+                    reason = f"{type(error).__name__}: {' '.join(str(error).split())[-300:]}"
+                if reason:
+                    failed[missing[address][0]] = reason
+            left = time_left(time.monotonic() - begun_s, done, total) or total / slots
+            num_done = len(missing) - len(running)
+            progress.show("confirmation", num_done, len(missing), min(slots, len(running)), left_s=left)
+    except KeyboardInterrupt:
+        for ref in running:
+            ray.cancel(ref, force=False)
+        ray.wait(list(running), num_returns=len(running), timeout=5.0)
+        raise
+    return failed
+
+
+def _execute(fields: dict[str, Any], root: str, device: str, num_threads: int, *upstreams: str) -> str:
+    """In a worker: make sure that the execution is published; returns the reason where it failed, else nothing."""
+    import torch
+
+    from dehazing.pipeline.execute import execute
+
+    reasons = [reason for reason in upstreams if reason]
+    if reasons:
+        return reasons[0]
+    torch.set_num_threads(num_threads)
+    try:
+        execute(Execution(**fields), Store(root), device=device)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""

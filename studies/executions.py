@@ -1,0 +1,130 @@
+"""From what a study and a trial say to the execution that the store knows."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import optuna
+
+from dehazing.inference import VARIANTS
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.fingerprint import code_version, fingerprint
+from dehazing.stages import stage_module
+from dehazing.strict import from_mapping, nearest, to_mapping
+from search_spaces.ranges import overridden
+from studies.study import Study, laid_over
+
+NUM_SAMPLES = 32  # suggestions that a space is tried with before anything starts
+
+
+def space_of(study: Study) -> Callable[[optuna.Trial], None]:
+    """The define-by-run function of the study's stage with the study's ranges; it can be pickled."""
+    return partial(importlib.import_module(f"search_spaces.{study.kind}").space, ranges=ranges_of(study))
+
+
+def ranges_of(study: Study) -> dict[str, Any]:
+    """The ranges of the stage's space with the study's overrides."""
+    ranges = importlib.import_module(f"search_spaces.{study.kind}").RANGES
+    return overridden(ranges, study.space, f"{study.name}.yaml: space")
+
+
+def searched_config(study: Study, suggestion: Mapping[str, Any]) -> dict[str, Any]:
+    """The stage's settings for a suggestion; the loop's suggestion is one configuration of a batch of one."""
+    if study.kind == "iterative":
+        return {**study.config, "configurations": [dict(suggestion)]}
+    return laid_over(study.config, suggestion)
+
+
+def search_execution(
+    study: Study, dataset: str, seed: int, upstreams: Mapping[str, str], suggestion: Mapping[str, Any]
+) -> Execution:
+    """The execution that a suggestion asks for; upstreams: role → address, of which those needed are used."""
+    config = searched_config(study, suggestion)
+    return Execution(study.kind, config, dataset, seed, needed(study, config, upstreams))
+
+
+def needed(study: Study, config: Mapping[str, Any], upstreams: Mapping[str, str]) -> dict[str, str]:
+    """Those of the upstreams that the stage builds on with these settings."""
+    module = stage_module(study.kind)
+    roles = module.needs(from_mapping(module.Config, config, f"{study.name}: the settings of {study.kind}"))
+    for role in roles:
+        if role not in upstreams:
+            raise ValueError(
+                f"{study.name}.yaml: `upstreams` must name the study that fills the role `{role}`, "
+                f"which these settings need, but names {', '.join(upstreams) or 'none'}."
+            )
+    return {role: upstreams[role] for role in roles}
+
+
+def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
+    """Samples of the space, each checked against the stage's Config. ValueError where the stage has no such setting."""
+    space = space_of(study)
+    if study.sampler == "grid":
+        for name, domain in ranges_of(study).items():
+            if "choices" not in domain and "step" not in domain and not isinstance(domain["low"], int):
+                raise ValueError(f"{study.name}.yaml: the sampler grid needs a `step` or `choices` for `{name}`.")
+    sampling = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    upstreams = {role: role for role in study.upstreams}
+    suggestions = []
+    for _ in range(num_samples):
+        trial = sampling.ask()
+        space(trial)
+        suggestion = nested(trial.params)
+        try:
+            needed(study, searched_config(study, suggestion), upstreams)
+        except ValueError as error:
+            raise ValueError(f"{study.name}: its search space and settings must fit its stage: {error}") from error
+        suggestions.append(suggestion)
+    for name, changes in study.controls.items():
+        try:
+            _check_control(study, changes, suggestions[0], upstreams)
+        except ValueError as error:
+            raise ValueError(f"{study.name}.yaml: controls: `{name}`: {error}") from error
+    return suggestions
+
+
+def _check_control(study: Study, changes: Any, suggestion: Mapping[str, Any], upstreams: Mapping[str, str]) -> None:
+    if study.kind != "iterative":
+        needed(study, laid_over(searched_config(study, suggestion), changes), upstreams)
+        return
+    for variant in changes:
+        if variant not in VARIANTS:
+            raise ValueError(f"there is no variant `{variant}`; the nearest is `{nearest(str(variant), VARIANTS)}`.")
+
+
+def nested(params: Mapping[str, Any]) -> dict[str, Any]:
+    """{"alpha/kind": …} as {"alpha": {"kind": …}}."""
+    result: dict[str, Any] = {}
+    for name, value in params.items():
+        *path, last = name.split("/")
+        place = result
+        for key in path:
+            place = place.setdefault(key, {})
+        place[last] = value
+    return result
+
+
+def flattened(suggestion: Mapping[str, Any]) -> dict[str, Any]:
+    """What `nested` was made from."""
+    result: dict[str, Any] = {}
+    for name, value in suggestion.items():
+        inner = flattened(value) if isinstance(value, Mapping) else {"": value}
+        result |= {f"{name}/{key}" if key else name: entry for key, entry in inner.items()}
+    return result
+
+
+def study_key(study: Study, experiment: str, dataset: str, seed: int, upstreams: Mapping[str, str]) -> str:
+    """The name of the study's search in the journal: another question, space, input or code is another search.
+
+    The number of trials is not part of it, so that a larger budget goes on where a smaller one ended.
+    """
+    asked = to_mapping(study)
+    for key in ("question", "num_trials", "controls", "choose", "upstreams"):
+        del asked[key]
+    asked["space"] = ranges_of(study)
+    code = code_version(f"dehazing.stages.{study.kind}")
+    search = fingerprint(asked=asked, dataset=dataset, seed=seed, upstreams=upstreams, code=code)
+    return f"{experiment}/{study.name}/{search}"

@@ -1,0 +1,183 @@
+"""An investigation: one dataset, and every study in order, each on the chosen trials of those before."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+from dehazing.data.dataset import digest
+from optuna.trial import FrozenTrial, TrialState
+
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.series import ensure_series, series_fingerprint
+from dehazing.pipeline.store import Store, writing
+from studies import journal
+from studies.executions import search_execution, space_of, study_key
+from studies.progress import Progress, duration
+from studies.samplers import make_sampler
+from studies.scale import Scale
+from studies.searcher import num_taken
+from studies.study import Study
+from studies.tracker import Data, Tracker
+
+
+@dataclass
+class Investigation:
+    """One experiment: studies of one dataset at one scale, in one results folder."""
+
+    root: Path
+    experiment: str
+    dataset_path: Path
+    dataset: Any  # its configuration
+    scale_name: str
+    scale: Scale
+    studies: Mapping[str, Study]
+    command: str = ""
+    verbose: bool = False
+    progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.root)
+        self.root = self.store.root
+        self.begun_s = time.monotonic()
+        self.addresses: dict[str, str] = {}  # study → address of its chosen trial's execution
+        self.failures: list[str] = []
+        self._resources = ExitStack()
+
+    @cached_property
+    def journal(self) -> optuna.storages.JournalStorage:
+        return journal.storage(self.root)
+
+    @cached_property
+    def series(self) -> str:
+        """The fingerprint of the dataset's series, which the store may not have yet."""
+        return series_fingerprint(self.dataset)
+
+    def prepare(self) -> None:
+        """Make the series where it is missing; ValueError for a dataset or a results folder that does not serve."""
+        with writing(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        if not self.store.has(f"series/{self.series}"):
+            self.progress.say(f"{self.dataset_path.stem}: making the series")
+            ensure_series(self.dataset, self.store)
+
+    @cached_property
+    def git_commit(self) -> str:
+        where = Path(__file__).parent
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=False)
+        return found.stdout.strip() or "unknown"
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        """MLflow's writer, started when there is something to write."""
+        data = Data(self.dataset_path.stem, digest(self.dataset), str(self.dataset_path))
+        tags = {"dataset": data.digest, "git_commit": self.git_commit, "scale": self.scale_name}
+        tracker = Tracker(self.root, self.experiment, {**tags, "seed": str(self.scale.search_seed)}, data)
+        self._resources.callback(self._close_tracker, tracker)
+        return tracker
+
+    @cached_property
+    def slots(self) -> int:
+        """How many executions run side by side; Ray is started when this is first asked."""
+        from studies import cluster
+
+        self._resources.callback(cluster.stop)
+        return cluster.start(self.scale.num_parallel, self.scale.num_cpus, self.scale.num_gpus, self.verbose)
+
+    def __enter__(self) -> Investigation:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._resources.close()
+
+    def search_all(self) -> None:
+        """Every study's search, in order; a finished one is read from its journal."""
+        for study in self.studies.values():
+            self.search(study)
+
+    def search(self, study: Study) -> FrozenTrial:
+        """One study's search; returns the chosen trial. ValueError where no trial came to its end."""
+        optuna_study = self.open(study)
+        trials = optuna_study.get_trials(deepcopy=False)
+        if num_taken(trials) < study.num_trials:
+            from studies.tuner import search
+
+            before_s = time.monotonic()
+            make = partial(search_execution, study, self.series, self.scale.search_seed, self.upstreams(study))
+            slots = self.slots
+            search(
+                study, optuna_study, space_of(study), make, self.root, self.scale, slots, self.tracker, self.progress
+            )
+            trials = optuna_study.get_trials(deepcopy=False)
+            took = f" in {duration(time.monotonic() - before_s)}"
+        else:
+            took = " before"
+        self._note_failures(study, trials)
+        chosen = journal.chosen(study, trials)
+        if chosen is None:
+            raise RuntimeError(f"{study.name}: no trial came to its end, so nothing can be built on this study.")
+        values = ", ".join(f"{o.metric} {v:.4g}" for o, v in zip(study.objective, chosen.values, strict=True))
+        self.progress.say(f"{study.name}: {len(trials)} trials{took}; chosen trial {chosen.number}, {values}")
+        self.addresses[study.name] = f"{study.kind}/{chosen.user_attrs['fingerprint']}"
+        return chosen
+
+    def open(self, study: Study) -> optuna.Study:
+        """The study's search in the journal, with its sampler."""
+        sampler = make_sampler(study.sampler, self.scale.search_seed, study.num_trials)
+        return journal.open_study(self.journal, self.key(study), study, sampler)
+
+    def key(self, study: Study) -> str:
+        """The name of the study's search in the journal."""
+        return study_key(study, self.experiment, self.series, self.scale.search_seed, self.upstreams(study))
+
+    def recorded(self) -> dict[str, list[FrozenTrial] | None]:
+        """study → its trials so far; None where it waits for a study that has chosen nothing yet. Writes nothing."""
+        names = journal.names(self.root)
+        result: dict[str, list[FrozenTrial] | None] = {}
+        for study in self.studies.values():
+            if any(other not in self.addresses for other in study.upstreams.values()):
+                result[study.name] = None
+                continue
+            trials = self.open(study).get_trials(deepcopy=False) if self.key(study) in names else []
+            result[study.name] = trials
+            chosen = journal.chosen(study, trials)
+            if chosen is not None:
+                self.addresses[study.name] = f"{study.kind}/{chosen.user_attrs['fingerprint']}"
+        return result
+
+    def upstreams(self, study: Study) -> dict[str, str]:
+        """role → address of the chosen trial of the study that fills it."""
+        return {role: self.addresses[other] for role, other in study.upstreams.items()}
+
+    def chosen_execution(self, study: Study) -> Execution:
+        """The execution of the study's chosen trial."""
+        trial = journal.chosen(study, self.open(study).get_trials(deepcopy=False))
+        assert trial is not None, study.name
+        return Execution(**json.loads(trial.user_attrs["execution"]))
+
+    def _note_failures(self, study: Study, trials: list[FrozenTrial]) -> None:
+        for trial in trials:
+            if trial.state == TrialState.FAIL:
+                reason = trial.user_attrs.get("reason", "no reason recorded")
+                self.failures.append(f"{study.name} trial {trial.number} failed: {reason}")
+
+    def _close_tracker(self, tracker: Tracker) -> None:
+        tracker.close()
+        if tracker.num_lost:
+            print(
+                f"MLflow misses {tracker.num_lost} entries ({tracker.problem}); "
+                "the store and the report have everything.",
+                file=sys.stderr,
+            )

@@ -1,0 +1,115 @@
+"""`run`, `report` and `ui`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from dehazing.strict import nearest
+from studies import asking
+from studies.study import study_names
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Options of `run`."""
+    asking.add_names(parser)
+    asking.add_investigation(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Search the named studies and those they build on; with all of them also confirm and report."""
+    with asking.investigation(arguments) as investigation:
+        investigation.prepare()
+        try:
+            investigation.search_all()
+            page = None
+            if set(study_names()) <= set(investigation.studies):
+                from studies.conclusion import conclude
+
+                page = conclude(investigation)
+        except RuntimeError as error:
+            investigation.failures.append(str(error))
+            page = None
+        if page is not None:
+            print(_table(page.parent))
+            print(
+                f"\nreport  {page}\ntables  {page.parent}\nMLflow  python -m studies ui --storage {arguments.storage}"
+            )
+        for failure in investigation.failures:
+            print(failure, file=sys.stderr)
+        return 1 if investigation.failures else 0
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Options of `report`."""
+    asking.add_experiment(parser)
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Write an experiment's report again from what it left in the results folder."""
+    from analysis.report import write_report
+
+    root = arguments.storage.expanduser().resolve()
+    found = sorted(path.parent.name for path in root.glob("*/confirm.json"))
+    name = arguments.experiment or (found[0] if len(found) == 1 else None)
+    if not found:
+        raise ValueError(f"{root} holds no confirmed experiment; `python -m studies run all` makes one.")
+    if name is None:
+        raise ValueError(f"{root} holds several experiments, choose one by --experiment: {', '.join(found)}.")
+    if name not in found:
+        raise ValueError(f"{root} holds no confirmed experiment `{name}`; the nearest is `{nearest(name, found)}`.")
+    page = write_report(root, name)
+    folder = page if page.is_dir() else page.parent
+    print(_table(folder))
+    print(f"\nreport  {folder / 'index.html'}")
+    return 0
+
+
+def add_ui(parser: argparse.ArgumentParser) -> None:
+    """Options of `ui`."""
+    parser.add_argument("--storage", type=Path, default=Path("results"), metavar="PATH", help="default: results/")
+    parser.add_argument("--port", type=int, default=5000)
+
+
+def ui(arguments: argparse.Namespace) -> int:
+    """Serve MLflow's pages on this machine alone, until Ctrl-C."""
+    root = arguments.storage.expanduser().resolve()
+    address = os.environ.get("MLFLOW_TRACKING_URI")
+    if address and address.startswith("http"):
+        print(f"MLFLOW_TRACKING_URI names a server: open {address}")
+        return 0
+    if not (root / "mlflow.db").is_file():
+        raise ValueError(f"{root} holds no mlflow.db; `python -m studies run all` makes one.")
+    database = address or f"sqlite:///{root / 'mlflow.db'}"
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        database,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(arguments.port),
+        "--workers",
+        "1",
+    ]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    print(f"http://127.0.0.1:{arguments.port} (Ctrl-C ends it)", flush=True)
+    try:
+        return subprocess.run(command, env=environment, cwd=root, check=False).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+def _table(folder: Path) -> str:
+    """The gap table of a report's folder as text."""
+    import pandas as pd
+    from analysis.report import gap_table
+
+    gap = pd.read_csv(folder / "gap.csv")
+    return gap_table(gap, int(gap["step"].max()))

@@ -1,0 +1,64 @@
+"""Optuna samplers by name."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, BruteForceSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
+
+
+class NumberedRandomSampler(BaseSampler):
+    """Random search whose suggestion depends on the trial's number and the seed alone, not on the order of asking."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        text = f"{self.seed} {trial.number} {param_name}"
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+        return RandomSampler(seed).sample_independent(study, trial, param_name, param_distribution)
+
+
+class Grid(BruteForceSampler):
+    """Every point once; whoever asks counts, as an end that the sampler declares serves `optimize` alone."""
+
+    def after_trial(self, *ended: Any) -> None:
+        """Nothing."""
+
+
+def make_sampler(name: str, seed: int, num_trials: int) -> BaseSampler:
+    """tpe | random | grid | gp | nsga2; a model is fitted after a quarter of the trials, ten at most."""
+    startup = max(2, min(10, num_trials // 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return _made(name, seed, startup)
+
+
+def _made(name: str, seed: int, startup: int) -> BaseSampler:
+    if name == "random":
+        return NumberedRandomSampler(seed)
+    if name == "grid":
+        return Grid(seed=seed)
+    if name == "gp":
+        return GPSampler(seed=seed, n_startup_trials=startup)
+    if name == "nsga2":
+        return NSGAIISampler(seed=seed)
+    assert name == "tpe", name
+    # without `group`, parameters that exist only under a condition are sampled independently
+    return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=startup)

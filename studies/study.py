@@ -1,0 +1,191 @@
+"""A study: one question to one stage, read strictly from YAML, at one scale."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from dehazing.stages import KINDS
+from dehazing.strict import from_mapping, nearest
+
+FOLDER = Path(__file__).parent
+SAMPLERS = ("tpe", "random", "grid", "gp", "nsga2")
+Sampler = Literal["tpe", "random", "grid", "gp", "nsga2"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A final metric of the stage and where it should go."""
+
+    metric: str
+    mode: Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class Choose:
+    """Rule for two objectives: of the trials within `within` of the best `metric`, the best in the other one."""
+
+    metric: str
+    within: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study at one scale; its name is its file's stem.
+
+    upstreams: role of the stage → study that fills it. config: settings of the stage's Config that differ from
+    its defaults. space: overrides of the ranges of the stage's search space. controls: instances trained beside
+    the chosen one at confirmation, with the chosen settings but for these.
+    """
+
+    name: str
+    question: str
+    kind: str
+    objective: tuple[Objective, ...]
+    num_trials: int
+    upstreams: Mapping[str, str] = field(default_factory=dict)
+    choose: Choose | None = None
+    sampler: Sampler = "tpe"
+    scheduler: Literal["none", "asha"] = "none"
+    config: Mapping[str, Any] = field(default_factory=dict)
+    space: Mapping[str, Any] = field(default_factory=dict)
+    controls: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(
+                f"`kind` must be one of {', '.join(KINDS)}, but is {self.kind!r}; "
+                f"the nearest is `{nearest(self.kind, KINDS)}`."
+            )
+        if self.num_trials < 1:
+            raise ValueError(f"`num_trials >= 1` must hold, but is {self.num_trials}.")
+        if not self.objective:
+            raise ValueError("`objective` must name at least one metric, but names none.")
+        metrics = [objective.metric for objective in self.objective]
+        if len(metrics) > 1 and (self.choose is None or self.choose.metric not in metrics):
+            raise ValueError(
+                f"several objectives need `choose: {{metric: …, within: …}}` with one of {', '.join(metrics)}."
+            )
+        if len(metrics) > 2:
+            raise ValueError(f"a study has one or two objectives, but got {len(metrics)}: {', '.join(metrics)}.")
+
+
+def study_names() -> list[str]:
+    """The shipped studies, in the order in which they depend on each other."""
+    mappings = {path.stem: _yaml(path) for path in sorted(FOLDER.glob("*.yaml")) if path.stem != "scales"}
+    return ordered({name: mapping.get("upstreams") or {} for name, mapping in mappings.items()})
+
+
+def ordered(upstreams: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Names, each after those that it needs; by name where that leaves a choice. ValueError for a circle."""
+    result: list[str] = []
+    while len(result) < len(upstreams):
+        ready = [
+            name
+            for name, needed in upstreams.items()
+            if name not in result and all(other in result for other in needed.values() if other in upstreams)
+        ]
+        if not ready:
+            circle = ", ".join(sorted(set(upstreams) - set(result)))
+            raise ValueError(f"The studies {circle} wait for each other: `upstreams` must not form a circle.")
+        result.append(min(ready, key=lambda name: (KINDS.index(name) if name in KINDS else len(KINDS), name)))
+    return result
+
+
+def read_studies(
+    names: Iterable[str], scale: str, settings: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Study]:
+    """The named studies and those they build on, in order, at a scale.
+
+    names: shipped studies, paths of YAML files of one's own (a file whose stem is a shipped study's name is laid
+    over that one), or `all`. settings: {study: {key: …}} laid over all else. ValueError names what is unknown.
+    """
+    shipped = study_names()
+    mappings = {name: _yaml(FOLDER / f"{name}.yaml") for name in shipped}
+    wanted: list[str] = []
+    for name in names:
+        if name.endswith((".yaml", ".yml")):
+            path = Path(name)
+            mappings[path.stem] = laid_over(mappings.get(path.stem, {}), _yaml(path))
+            wanted.append(path.stem)
+        elif name == "all":
+            wanted += shipped
+        elif name in mappings:
+            wanted.append(name)
+        else:
+            raise ValueError(f"There is no study `{name}`; the nearest is `{nearest(name, [*mappings, 'all'])}`.")
+    for name in settings or {}:
+        if name not in mappings:
+            raise ValueError(f"--set: there is no study `{name}`; the nearest is `{nearest(name, mappings)}`.")
+    needed = _with_upstreams(wanted, mappings)
+    return {
+        name: _study(name, mappings[name], scale, (settings or {}).get(name, {}))
+        for name in ordered({name: mappings[name].get("upstreams") or {} for name in needed})
+    }
+
+
+def laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """A deep copy of `base` in which the entries of `top` replace its own, mapping by mapping."""
+    result = copy.deepcopy(dict(base))
+    for key, value in top.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = laid_over(result[key], value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def _study(name: str, mapping: Mapping[str, Any], scale: str, settings: Mapping[str, Any]) -> Study:
+    where = f"{name}.yaml"
+    scales = mapping.get("scales") or {}
+    if scale not in scales:
+        raise ValueError(f"{where}: no budget for the scale `{scale}`; the nearest is `{nearest(scale, scales)}`.")
+    whole = {key: value for key, value in mapping.items() if key != "scales"}
+    _refuse_unknown(scales[scale], f"{where}: scales: `{scale}`")
+    whole = laid_over(laid_over({**whole, "name": name}, scales[scale]), settings)
+    if isinstance(whole.get("objective"), Mapping):
+        whole["objective"] = [whole["objective"]]
+    return from_mapping(Study, whole, where)
+
+
+def _refuse_unknown(mapping: Mapping[str, Any], where: str) -> None:
+    valid = [f.name for f in dataclasses.fields(Study) if f.name != "name"]
+    for key in mapping:
+        if key not in valid:
+            raise ValueError(f"{where}: unknown key `{key}`; the nearest valid key is `{nearest(key, valid)}`.")
+
+
+def _with_upstreams(names: Iterable[str], mappings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    found: list[str] = []
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop(0)
+        if name in found:
+            continue
+        found.append(name)
+        for role, other in (mappings[name].get("upstreams") or {}).items():
+            if other not in mappings:
+                raise ValueError(
+                    f"{name}.yaml: upstreams: `{role}` names the study `{other}`, which does not exist; "
+                    f"the nearest is `{nearest(other, mappings)}`."
+                )
+            waiting.append(other)
+    return found
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        mapping = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ValueError(f"The study {path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(mapping, dict):
+        raise ValueError(f"{path} must be a mapping of keys to values, but is {type(mapping).__name__}.")
+    return mapping
