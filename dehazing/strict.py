@@ -44,9 +44,7 @@ def from_mapping(cls: type[T], mapping: Any, where: str) -> T:
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for key in mapping:
         if key not in fields:
-            raise ValueError(
-                f"{where}: unknown key `{key}`; the nearest valid key is `{nearest(str(key), fields)}`."
-            )
+            raise ValueError(f"{where}: unknown key `{key}`; the nearest valid key is `{nearest(str(key), fields)}`.")
     hints = typing.get_type_hints(cls)
     values = {key: _value(hints[key], value, f"{where}: `{key}`") for key, value in mapping.items()}
     for name, field in fields.items():

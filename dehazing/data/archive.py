@@ -1,0 +1,46 @@
+"""A series on disk: its arrays as safetensors, everything else as readable JSON; nothing is pickled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from dehazing.data.series import Field, Series
+
+ARRAYS = "series.safetensors"
+RECORD = "series.json"
+
+
+def save_series(series: Series, folder: Path) -> None:
+    """Writes `series.safetensors` (frames/<field>, truth/<field>, each (T + 1, Y, X)) and `series.json`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, np.ndarray] = {}
+    for field in series.fields:
+        arrays[f"frames/{field.name}"] = np.ascontiguousarray(field.frames, np.float32)
+        if field.truth is not None:
+            arrays[f"truth/{field.name}"] = np.ascontiguousarray(field.truth, np.float32)
+    save_file(arrays, folder / ARRAYS)
+    record = {entry.name: getattr(series, entry.name) for entry in fields(series) if entry.name != "fields"}
+    record["pinholes"] = [str(pinhole) for pinhole in series.pinholes]  # JSON has no infinity
+    record["fields"] = [{"name": field.name, "split": field.split} for field in series.fields]
+    (folder / RECORD).write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def load_series(folder: Path) -> Series:
+    """The series that `save_series` wrote into a folder, equal to the bit."""
+    folder = Path(folder)
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    arrays = load_file(folder / ARRAYS)
+    record["fields"] = tuple(
+        Field(entry["name"], entry["split"], arrays[f"frames/{entry['name']}"], arrays.get(f"truth/{entry['name']}"))
+        for entry in record["fields"]
+    )
+    record["pinholes"] = tuple(float(pinhole) for pinhole in record["pinholes"])
+    for name in ("offset", "scale", "notes"):
+        record[name] = tuple(record[name])
+    return Series(**record)

@@ -1,0 +1,175 @@
+"""Simulated series: an object under a pinhole that opens, seen by a camera.
+
+The image of the focal plane at level t is Σ_z object(z) ⊛ h_t(-z), one 2-D real FFT per plane; the brightness is
+kept over the whole ladder, and every level looks at the same object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy.fft import irfft2, rfft2
+from tqdm import tqdm
+
+from dehazing.data.camera import Camera
+from dehazing.data.normalise import normalisation
+from dehazing.data.objects import Lines, random_lines, read_stack
+from dehazing.data.series import SPLITS, Field, Series
+from dehazing.data.split import Fractions, regions
+from dehazing.optics import Optics, kernels, padded_size, transfer_functions
+
+
+@dataclass(frozen=True)
+class NumFields:
+    """How many fields of view each split has."""
+
+    train: int = 60
+    validation: int = 8
+    test: int = 16
+
+    def __post_init__(self) -> None:
+        if min(self.train, self.validation, self.test) < 1:
+            raise ValueError(f"Every split needs at least one field, but got {self}.")
+
+
+@dataclass(frozen=True)
+class SimulatedConfig:
+    """A simulated series; the defaults alone are a complete one, T = 4."""
+
+    kind: Literal["simulated"] = "simulated"
+    object: str = "lines"  # or the path of a confocal stack (TIFF, ZYX), its voxels taken as dz_um and pixel_size_um
+    pinholes_au: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 20.0)  # clean first
+    num_fields: NumFields = NumFields()
+    field_px: int = 128
+    pad_px: int = 64  # object simulated around the field on every side: haze comes from there, too
+    pixel_size_um: float = 0.1
+    dz_um: float = 0.25
+    depth_um: float = 5.0  # the object reaches this far above and below the focal plane
+    optics: Optics = field(default_factory=Optics)
+    camera: Camera = field(default_factory=Camera)
+    lines: Lines = field(default_factory=Lines)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.pinholes_au) < 2:
+            raise ValueError(f"A series needs at least two pinholes, but got {list(self.pinholes_au)}.")
+        if list(self.pinholes_au) != sorted(set(self.pinholes_au)) or self.pinholes_au[0] <= 0:
+            raise ValueError(f"`pinholes_au` must be positive and rise, but got {list(self.pinholes_au)}.")
+        if self.field_px < 16 or self.pad_px < 0:
+            raise ValueError(
+                f"`field_px >= 16` and `pad_px >= 0` must hold, but got {self.field_px} and {self.pad_px}."
+            )
+        if not (self.pixel_size_um > 0 and 0 < self.dz_um <= self.depth_um):
+            raise ValueError(
+                "`pixel_size_um > 0` and `0 < dz_um <= depth_um` must hold, but got "
+                f"{self.pixel_size_um}, {self.dz_um} and {self.depth_um}."
+            )
+        if self.seed < 0:
+            raise ValueError(f"`seed >= 0` must hold, but got {self.seed}.")
+
+    @property
+    def depths_um(self) -> np.ndarray:
+        """Distances from the focal plane, 0 … depth_um."""
+        return np.arange(round(self.depth_um / self.dz_um) + 1) * self.dz_um
+
+
+def simulate(config: SimulatedConfig, progress: bool | None = None) -> Series:
+    """The series of a configuration; the same configuration gives the same bytes.
+
+    `progress`: a bar on stderr, by default only on a terminal.
+    """
+    source = _fields_of_lines if config.object == "lines" else _fields_of_stack
+    total = sum(getattr(config.num_fields, split) for split in SPLITS)
+    bar = tqdm(source(config), "simulating", total, unit="field", disable=None if progress is None else not progress)
+    fields = []
+    for split, index, photons in bar:
+        rng = _rng(config, split, index, "camera")
+        frames, truth = config.camera.expose(photons, rng), config.camera.expectation(photons)
+        fields.append(Field(f"{split}_{index:03d}", split, frames, truth))
+    offset, scale = normalisation(fields)
+    return Series(
+        fields=tuple(fields),
+        pinholes=config.pinholes_au,
+        pinhole_unit="au",
+        offset=offset,
+        scale=scale,
+        pixel_size_um=config.pixel_size_um,
+        regions_of_one_field=config.object != "lines",
+    )
+
+
+def focal_plane_image(object_planes: np.ndarray, transfer: np.ndarray, focus: int) -> np.ndarray:
+    """Σ_z object(z) ⊛ h(z - focus) at every level, (L, Y, X), periodic in Y and X.
+
+    `object_planes` (Z, Y, X//2 + 1) are 2-D real FFTs of the object, `transfer` (L, D, Y, X//2 + 1) the transfer
+    functions at the distances 0 … D - 1 planes from focus; planes farther away are left out.
+    """
+    num_levels, num_depths = transfer.shape[:2]
+    image = np.zeros((num_levels, *object_planes.shape[1:]), object_planes.dtype)
+    for depth in range(num_depths):
+        planes = {focus - depth, focus + depth}  # h is symmetric in z, so both sides share a product
+        seen = [object_planes[plane] for plane in planes if 0 <= plane < len(object_planes)]
+        if seen:
+            image += transfer[:, depth] * sum(seen[1:], start=seen[0])
+    size = object_planes.shape[1]
+    return np.clip(irfft2(image, s=(size, size)), 0, None)
+
+
+def _fields_of_lines(config: SimulatedConfig) -> Iterator[tuple[str, int, np.ndarray]]:
+    size = padded_size(config.field_px, config.pad_px)
+    depths_um = config.depths_um
+    optics = (config.optics, config.pinholes_au)
+    transfer = transfer_functions(*optics, depths_um, config.pixel_size_um, size)
+    in_focus = kernels(*optics[:1], config.pinholes_au[:1], depths_um[:1], config.pixel_size_um, size)[0, 0]
+    # Photons per µm of line in a voxel, so that an in-focus line of brightness 1 peaks at `photons`.
+    gain = config.camera.photons / (config.pixel_size_um * in_focus.sum(0).max())
+    start = (size - config.field_px) // 2
+    crop = slice(start, start + config.field_px)
+    shape = (2 * len(depths_um) - 1, size, size)
+    for split in SPLITS:
+        for index in range(getattr(config.num_fields, split)):
+            rng = _rng(config, split, index, "object")
+            volume = random_lines(config.lines, shape, config.dz_um, config.pixel_size_um, rng)
+            image = focal_plane_image(rfft2(volume), transfer, focus=len(depths_um) - 1)
+            yield split, index, gain * image[:, crop, crop]
+
+
+def _fields_of_stack(config: SimulatedConfig) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Fields of disjoint regions of the stack, each at a focal plane and place of its own."""
+    stack = read_stack(Path(config.object))
+    num_z, num_y, num_x = stack.shape
+    region = regions((num_y, num_x), Fractions(), guard_px=0, minimum_px=config.field_px)
+    size = padded_size(max(num_y, num_x), config.pad_px)
+    before = [(size - length) // 2 for length in (num_y, num_x)]
+    after = [size - length - first for length, first in zip((num_y, num_x), before, strict=True)]
+    pads = ((0, 0), *zip(before, after, strict=True))
+    planes = rfft2(np.pad(stack, pads, mode="reflect" if max(after) < min(num_y, num_x) else "symmetric"))
+    transfer = transfer_functions(config.optics, config.pinholes_au, config.depths_um, config.pixel_size_um, size)
+
+    images: dict[int, np.ndarray] = {}  # by focal plane
+    places = []
+    for split in SPLITS:
+        rows, columns = region[split]
+        for index in range(getattr(config.num_fields, split)):
+            rng = _rng(config, split, index, "object")
+            focus = int(rng.integers(num_z // 4, max(num_z // 4 + 1, num_z - num_z // 4)))
+            y = int(rng.integers(rows.start, rows.stop - config.field_px + 1))
+            x = int(rng.integers(columns.start, columns.stop - config.field_px + 1))
+            places.append((split, index, focus, y + before[0], x + before[1]))
+            if focus not in images:
+                images[focus] = focal_plane_image(planes, transfer, focus)
+    brightest = max(float(np.percentile(image[0], 99.9)) for image in images.values())
+    if brightest <= 0:
+        raise ValueError(f"{Path(config.object).name} gives an image without light, so it cannot be an object.")
+    for split, index, focus, y, x in places:
+        seen = images[focus][:, y : y + config.field_px, x : x + config.field_px]
+        yield split, index, config.camera.photons / brightest * seen
+
+
+def _rng(config: SimulatedConfig, split: str, index: int, what: str) -> np.random.Generator:
+    """Randomness of one field, whatever the number of the others."""
+    return np.random.default_rng([config.seed, SPLITS.index(split), index, ("object", "camera").index(what)])
