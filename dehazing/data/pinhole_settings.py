@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 
@@ -24,36 +25,39 @@ class Settings:
 
 
 def ome_pinholes(ome: str | None) -> tuple[tuple[float, ...], str] | None:
-    """Pinholes of the channels of OME-XML and their unit (um or px), or None where one is missing or not positive.
+    """Pinholes of the channels of OME-XML and their unit (um, px or au), or None where not every channel has one.
 
-    `PinholeSize` is a diameter in `PinholeSizeUnit`, µm by default; a channel whose name ends in "open" is open.
+    `PinholeSize` is a diameter in `PinholeSizeUnit`, µm by default, and means nothing where it is not positive; names
+    such as "pinhole 2 au" say it, too, and a channel whose name ends in "open" is open.
     """
-    if ome is None:
-        return None
     try:
-        root = ElementTree.fromstring(ome)
+        image = None if ome is None else ElementTree.fromstring(ome).find("{*}Image")
     except ElementTree.ParseError:
         return None  # damaged metadata say nothing; the YAML has to
-    sizes, units = [], set()
-    image = root.find("{*}Image")
-    for channel in [] if image is None else image.iter():
-        if not channel.tag.endswith("}Channel"):
-            continue
-        if channel.get("Name", "").endswith("open"):
-            sizes.append(math.inf)
-            continue
-        try:
-            size = float(channel.get("PinholeSize", "-1"))
-        except ValueError:
-            return None
-        unit = channel.get("PinholeSizeUnit", "µm")
-        if not 0 < size < math.inf or (unit != "pixel" and unit not in UM_PER_UNIT):
-            return None
-        sizes.append(size * UM_PER_UNIT.get(unit, 1.0))
-        units.add("px" if unit == "pixel" else "um")
-    if not sizes or len(units) != 1:
+    channels = [] if image is None else [tag for tag in image.iter() if tag.tag.endswith("}Channel")]
+    opened = [channel.get("Name", "").endswith("open") for channel in channels]
+    for reading in (_by_size, _by_name):
+        said = [None if is_open else reading(channel) for channel, is_open in zip(channels, opened, strict=True)]
+        units = {found[1] for found in said if found}
+        if len(units) == 1 and all(found or is_open for found, is_open in zip(said, opened, strict=True)):
+            return tuple(found[0] if found else math.inf for found in said), units.pop()
+    return None
+
+
+def _by_size(channel: ElementTree.Element) -> tuple[float, str] | None:
+    unit = channel.get("PinholeSizeUnit", "µm")
+    try:
+        size = float(channel.get("PinholeSize", "-1"))
+    except ValueError:
         return None
-    return tuple(sizes), units.pop()
+    if not 0 < size < math.inf or (unit != "pixel" and unit not in UM_PER_UNIT):
+        return None
+    return (size, "px") if unit == "pixel" else (size * UM_PER_UNIT[unit], "um")
+
+
+def _by_name(channel: ElementTree.Element) -> tuple[float, str] | None:
+    match = re.fullmatch(r"pinhole ([0-9.]+) (au|um|px)", channel.get("Name", ""))
+    return (float(match[1]), match[2]) if match else None
 
 
 def settle(

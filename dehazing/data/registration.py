@@ -48,7 +48,8 @@ def registered(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             for frame, by in zip(frames, shifts, strict=True)
         ]
     )
-    first = np.ceil(np.clip(shifts.max(0), 0, None)).astype(int)
-    last = np.ceil(np.clip(-shifts.min(0), 0, None)).astype(int)
+    # Less than half a pixel at the border is filled from its neighbour, so that most images keep their size.
+    first = np.rint(np.clip(shifts.max(0), 0, None)).astype(int)
+    last = np.rint(np.clip(-shifts.min(0), 0, None)).astype(int)
     num_y, num_x = frames.shape[1:]
     return moved[:, first[0] : num_y - last[0], first[1] : num_x - last[1]].astype(np.float32), shifts
