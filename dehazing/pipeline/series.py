@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from dehazing.data.archive import save_series
-from dehazing.data.dataset import PinholeSeriesConfig, SimulatedConfig, digest, make_series
+from dehazing.data.dataset import DatasetConfig, digest, make_series
 from dehazing.pipeline.fingerprint import code_version, fingerprint
 from dehazing.pipeline.lease import lease
 from dehazing.pipeline.store import Store, writing
 
 
-def series_fingerprint(config: SimulatedConfig | PinholeSeriesConfig) -> str:
+def series_fingerprint(config: DatasetConfig) -> str:
     """16 hex digits: the dataset's settings (and files, where it is a real one) and the code that makes it."""
     return fingerprint(kind="series", code_version=_code(config), digest=digest(config))
 
 
-def ensure_series(
-    config: SimulatedConfig | PinholeSeriesConfig, store: Store, progress: Callable[..., Any] | None = None
-) -> str:
+def ensure_series(config: DatasetConfig, store: Store, progress: bool | None = None) -> str:
     """Makes the series of a dataset unless the store has it, and returns its fingerprint.
 
-    `progress` is handed to `make_series`. ValueError for a dataset that cannot be read.
+    `progress`: a bar, by default only on a terminal. ValueError for a dataset that cannot be read.
     """
     name = series_fingerprint(config)
     address = f"series/{name}"
@@ -33,7 +29,7 @@ def ensure_series(
         return name
     with lease(store, address) as held:
         if not store.has(address):
-            series = make_series(config) if progress is None else make_series(config, progress=progress)
+            series = make_series(config, progress)
             with tempfile.TemporaryDirectory(dir=store.partial(address)) as aside:
                 with writing(store.root):
                     save_series(series, Path(aside))
@@ -46,5 +42,5 @@ def ensure_series(
     return name
 
 
-def _code(config: SimulatedConfig | PinholeSeriesConfig) -> str:
+def _code(config: DatasetConfig) -> str:
     return code_version(type(config).__module__)  # the simulator, or the reader, with what it imports

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dehazing import metrics
+from dehazing.data.patches import random_patches
 from dehazing.data.series import Series
 
 
@@ -42,3 +43,14 @@ def reference(series: Series, split: str) -> Tensor:
     """What restorations of a split are scored against, (N, Y, X): the noise-free x_0, or the clean frame."""
     truth = series.truth(split)
     return torch.from_numpy((series.x(split) if truth is None else truth)[:, 0].copy())
+
+
+def draw_pairs(
+    images: Images, num: int, patch_px: int, share_at_T: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Training pairs of Eq. 3: x_t (num, 1, p, p), t (num,) and the clean x_0 (num, 1, p, p)."""
+    patches = random_patches(images.train_with_target, num, patch_px, generator)
+    t = torch.randint(1, images.T + 1, (num,), generator=generator)
+    t[torch.rand(num, generator=generator) < share_at_T] = images.T
+    t = t.to(patches.device)
+    return patches[torch.arange(num, device=t.device), t][:, None], t, patches[:, -1:]

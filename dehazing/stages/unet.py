@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from dehazing import losses
-from dehazing.data.patches import random_patches
 from dehazing.models.unet import UNet
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.descent import Descent
-from dehazing.stages.images import Images
+from dehazing.stages.images import Images, draw_pairs
 
 
 @dataclass(frozen=True)
@@ -89,17 +88,6 @@ class Stage:
         scores = [self.images.score(restore(network, self.images.validation[:, t], t)) for t in levels]
         self.final = {**scores[-1], "val/psnr_mean_over_levels": sum(s["val/psnr"] for s in scores) / len(scores)}
         return weights.pack(network, self.architecture)
-
-
-def draw_pairs(
-    images: Images, num: int, patch_px: int, share_at_T: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Training pairs of Eq. 3: x_t (num, 1, p, p), t (num,) and the clean x_0 (num, 1, p, p)."""
-    patches = random_patches(images.train_with_target, num, patch_px, generator)
-    t = torch.randint(1, images.T + 1, (num,), generator=generator)
-    t[torch.rand(num, generator=generator) < share_at_T] = images.T
-    t = t.to(patches.device)
-    return patches[torch.arange(num, device=t.device), t][:, None], t, patches[:, -1:]
 
 
 @torch.no_grad()
