@@ -26,19 +26,29 @@ class Operator(nn.Module):
         self.anchored = anchored
         num_inputs = 2 if anchored else 1
         if shared:
-            self.networks = nn.ModuleList([LatentUNet(channels, width, T, num_inputs)])
+            self.networks: Any = nn.ModuleList([LatentUNet(channels, width, T, num_inputs)])
         else:
             self.networks = nn.ModuleList(LatentUNet(channels, width, None, num_inputs) for _ in range(T))
 
     def forward(self, z: Latent, s: int, anchor: Latent | None = None) -> Latent:
         """G^(s+1)(z) of Eq. 14 and 19. An anchored operator needs the anchor; a blind one is given none."""
-        inputs = (z, anchor) if self.anchored else (z,)
-        if self.anchored and anchor is None:
-            raise ValueError("An anchored degrader needs the latent that it is anchored on, but got none.")
+        inputs = self._inputs(z, anchor)
         if self.shared:
             t = torch.full((len(z[0]),), s, device=z[0].device)
             return self.networks[0](*inputs, t=t)
         return self.networks[s - 1](*inputs)
+
+    def fit_linear(self, z: Latent, s: int, anchor: Latent | None, target: Latent) -> None:
+        """Start the operator to level s as the least squares fit of the target, channel by channel."""
+        network, t = (self.networks[0], s) if self.shared else (self.networks[s - 1], 0)
+        network.fit_linear(*self._inputs(z, anchor), target=target, t=t)
+
+    def _inputs(self, z: Latent, anchor: Latent | None) -> tuple[Latent, ...]:
+        if not self.anchored:
+            return (z,)
+        if anchor is None:
+            raise ValueError("An anchored degrader needs the latent that it is anchored on, but got none.")
+        return z, anchor
 
 
 class Discriminator(nn.Module):

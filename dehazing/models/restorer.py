@@ -13,7 +13,10 @@ Latent = tuple[Tensor, ...]
 
 
 class LatentUNet(nn.Module):
-    """Latent tuples in, one latent tuple out: the first input plus a predicted residual, conditioned on a level.
+    """Latent tuples in, one latent tuple out: a linear map of each channel plus a predicted residual.
+
+    The linear map (a gain per input and a shift) belongs to a level and can be fitted before training (`fit_linear`),
+    so that the network starts as the best linear operator and need not learn the change of contrast between levels.
 
     channels: C_1 … C_n of the groups, finest first, each half the resolution of the one before; 0 for a resolution
     without a group, so that an image is the latent (1, 0, 0, …). num_inputs: how many latents are concatenated per
@@ -25,6 +28,10 @@ class LatentUNet(nn.Module):
         self.channels = tuple(channels)
         embedding = 64 if T is not None else 0
         self.level = LevelEmbedding(T, embedding) if T is not None else None
+        num_levels = 1 if T is None else T + 1
+        linear = torch.zeros(num_levels, num_inputs + 1, sum(self.channels))
+        linear[:, 0] = 1
+        self.linear = nn.Parameter(linear)  # (levels, gains of the inputs then the shift, channels of all groups)
         n = len(self.channels)
         groups = [i for i, c in enumerate(self.channels) if c]
         self.stems = nn.ModuleDict(
@@ -63,4 +70,26 @@ class LatentUNet(nn.Module):
             h = self.decoder[i](h, embedded)
             if str(i) in self.heads:
                 residuals[str(i)] = self.heads[str(i)](h)
-        return tuple(by_group[i][0] + residuals[i] for i in by_group)
+        mapped = self._mapped_linearly(inputs, t)
+        return tuple(z + residuals[i] for z, i in zip(mapped, by_group, strict=True))
+
+    @torch.no_grad()
+    def fit_linear(self, *inputs: Latent, target: Latent, t: int = 0) -> None:
+        """Set the linear map of level t to the least squares fit of the target, channel by channel."""
+        fitted = []
+        for *parts, wanted in zip(*inputs, target, strict=True):
+            seen = torch.stack([*parts, torch.ones_like(wanted)]).transpose(1, 2).flatten(2).double()  # (K, C, samples)
+            aim = wanted.transpose(0, 1).flatten(1).double()
+            gram = torch.einsum("kcm,lcm->ckl", seen, seen) / aim.shape[1]
+            moment = torch.einsum("kcm,cm->ck", seen, aim) / aim.shape[1]
+            ridge = 1e-4 * torch.eye(len(seen), dtype=gram.dtype, device=gram.device)
+            fitted.append(torch.linalg.solve(gram + ridge, moment).T)
+        self.linear[t].copy_(torch.cat(fitted, 1))
+
+    def _mapped_linearly(self, inputs: tuple[Latent, ...], t: Tensor | None) -> Latent:
+        level = torch.zeros(1, dtype=torch.long, device=self.linear.device) if t is None else t
+        groups = self.linear[level][..., None, None].split([c for c in self.channels if c], dim=2)
+        return tuple(
+            sum((gain[:, k] * part for k, part in enumerate(parts)), gain[:, -1])
+            for gain, parts in zip(groups, zip(*inputs, strict=True), strict=True)
+        )

@@ -39,12 +39,12 @@ class Config:
     anchor: str = "none"  # what G sees beside z0_hat: none (blind, the source's form) | z_T | z_t
     shared: bool = False  # one pair with a step embedding, instead of one pair per step
     domain: str = "latents"  # latents | pixels (the control)
-    width: int = 24
+    width: int = 16
     # nuisance
     lr: float = 1e-3
     beta1: float = 0.5
     ema_decay: float = 0.98
-    discriminator_width: int = 24
+    discriminator_width: int = 16
     pool_size: int = 50
     # fixed
     patch_px: int = 64
@@ -86,7 +86,12 @@ class Stage:
             "anchored": config.anchor != "none",
         }
         critic = (self.domain.channels, config.discriminator_width, T, config.shared)
-        pair = nn.ModuleDict({"G": Operator(**self.architecture), "F": Operator(**self.architecture)})
+        G, F = Operator(**self.architecture).to(context.device), Operator(**self.architecture).to(context.device)
+        for s in range(1, T + 1):
+            X, Y, anchor = self._pairs(self.z, self.z0_hat, s)
+            G.fit_linear(X, s, anchor, Y)
+            F.fit_linear(Y, s, anchor, X)
+        pair = nn.ModuleDict({"G": G, "F": F})
         critics = nn.ModuleDict({"D_X": Discriminator(*critic), "D_Y": Discriminator(*critic)})
         self.num_epochs = config.num_epochs
         descents = (
@@ -137,11 +142,14 @@ class Stage:
         return weights.pack(self.descent.averaged["G"], self.architecture)
 
     def _draw(self, s: int) -> tuple[Latent, Latent, Latent | None]:
-        """X, Y and the anchor of one target level, cropped alike."""
-        T, size = self.images.T, max(1, self.config.patch_px // self.domain.stride)
+        size = max(1, self.config.patch_px // self.domain.stride)
         z, z0_hat = crop_latents([self.z, self.z0_hat], self.config.batch_size, size, self.descent.generator)
-        t = min(s + 1, T)
-        anchor = {"none": None, "z_T": T, "z_t": t}[self.config.anchor]
+        return self._pairs(z, z0_hat, s)
+
+    def _pairs(self, z: Latent, z0_hat: Latent, s: int) -> tuple[Latent, Latent, Latent | None]:
+        """X, Y and the anchor of one target level s (Eq. 13); latents of all levels, (N, T + 1, C_i, h_i, w_i) each."""
+        t = min(s + 1, self.images.T)
+        anchor = {"none": None, "z_T": self.images.T, "z_t": t}[self.config.anchor]
         return at_level(z0_hat, t), at_level(z, s), None if anchor is None else at_level(z, anchor)
 
     def _step(self, X: Latent, Y: Latent, anchor: Latent | None, s: int) -> dict[str, Tensor]:

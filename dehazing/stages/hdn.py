@@ -8,14 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dehazing import losses
 from dehazing.models import hdn
 from dehazing.models.hvae import HVAE
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.descent import Descent
-from dehazing.stages.images import Images
-from dehazing.stages.unet import draw_pairs
+from dehazing.stages.elbo import elbo
+from dehazing.stages.images import Images, draw_pairs
 
 
 @dataclass(frozen=True)
@@ -93,14 +92,6 @@ class Stage:
 
     def _validate(self, t: int, num_samples: int) -> dict[str, float]:
         return self.images.score(restore(self.descent.averaged, self.images.validation[:, t], num_samples, self.seed))
-
-
-def elbo(network: Any, x_in: Tensor, x_out: Tensor, beta: float, free_nats: float) -> tuple[Tensor, Tensor]:
-    """Eq. 9 for an input and what is to be explained, (N, 1, Y, X) each; the loss and its reconstruction term."""
-    mean, gaussians = network(x_in)
-    kls = [losses.kl_gaussian(*q, *p) for q, p in gaussians]
-    rec = losses.reconstruction(x_out, mean, network.log_var.clamp(-8, 4))
-    return losses.hvae(rec, kls, x_in[0, 0].numel(), beta, free_nats), rec
 
 
 @torch.no_grad()

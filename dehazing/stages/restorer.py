@@ -61,6 +61,8 @@ class Stage:
         self.architecture: dict[str, Any] = {"channels": channels, "width": config.width, "T": T}
         self.num_epochs = config.num_epochs
         network = LatentUNet(**self.architecture).to(context.device)
+        for t in range(1, T + 1):
+            network.fit_linear(at_level(self.latents, t), target=at_level(self.latents, T + 1), t=t)
         num_steps = config.num_epochs * config.steps_per_epoch
         self.descent = Descent(network, config.lr, num_steps, context.seed, config.weight_decay, config.ema_decay)
         self.final: dict[str, float] = {}
