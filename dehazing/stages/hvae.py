@@ -17,6 +17,8 @@ from dehazing.stages.descent import Descent
 from dehazing.stages.elbo import elbo
 from dehazing.stages.images import Images
 
+NUM_FOR_STATISTICS = 64  # training frames, of all levels, that the spread of the latents is measured on
+
 
 @dataclass(frozen=True)
 class Config:
@@ -83,7 +85,8 @@ class Stage:
 
     def finish(self) -> dict[str, bytes]:
         network = self.descent.averaged
-        network.standardise(self.images.train.flatten(0, 1)[:, None])
+        every = max(1, self.images.train[:, :, 0, 0].numel() // NUM_FOR_STATISTICS)
+        network.standardise(self.images.train.flatten(0, 1)[::every, None])
         self.final = {**self._ceiling(), "val/smoothness": self._smoothness()}
         return weights.pack(network, self.architecture)
 
