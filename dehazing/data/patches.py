@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import torch
 from torch import Tensor
+
+
+@overload
+def random_patches(images: Tensor, num: int, patch_px: int, generator: torch.Generator) -> Tensor: ...
+@overload
+def random_patches(
+    images: Tensor, num: int, patch_px: int, generator: torch.Generator, aligned: Tensor
+) -> tuple[Tensor, Tensor]: ...
 
 
 def random_patches(
