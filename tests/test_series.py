@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,6 +11,7 @@ from dehazing.pipeline import series as module
 from dehazing.pipeline.series import ensure_series, series_fingerprint
 from dehazing.pipeline.store import Store
 
+ROOT = Path(__file__).resolve().parent.parent
 TINY = {
     "pinholes_au": (1.0, 3.0, 6.0),
     "num_fields": NumFields(2, 1, 1),
@@ -45,3 +50,22 @@ def test_a_failure_publishes_nothing(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="must hold an image"):
         ensure_series(config, store)
     assert store.addresses() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
+def test_a_full_disk_is_one_sentence(tmp_path):
+    code = f"""
+import resource, signal
+from dehazing.data.simulator import NumFields, SimulatedConfig
+from dehazing.pipeline.series import ensure_series
+from dehazing.pipeline.store import Store
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+try:
+    ensure_series(SimulatedConfig(**{TINY!r}), Store({str(tmp_path)!r}))
+except ValueError as error:
+    print(error)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "must be writable, but cannot be written" in out.stdout and "File too large" in out.stdout
+    assert Store(tmp_path).addresses() == []

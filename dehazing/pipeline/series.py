@@ -6,6 +6,8 @@ import json
 import tempfile
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from dehazing.data.archive import save_series
 from dehazing.data.dataset import DatasetConfig, digest, make_series
 from dehazing.pipeline.fingerprint import code_version, fingerprint
@@ -32,7 +34,10 @@ def ensure_series(config: DatasetConfig, store: Store, progress: bool | None = N
             series = make_series(config, progress)
             with tempfile.TemporaryDirectory(dir=store.partial(address)) as aside:
                 with writing(store.root):
-                    save_series(series, Path(aside))
+                    try:
+                        save_series(series, Path(aside))
+                    except SafetensorError as error:  # what its writer makes of the system's errors
+                        raise OSError(str(error)) from error
                 paths = sorted(path for path in Path(aside).rglob("*") if path.is_file())
                 files: dict[str, bytes | Path] = {path.relative_to(aside).as_posix(): path for path in paths}
                 record = {"kind": "series", "code_version": _code(config), "digest": digest(config)}
