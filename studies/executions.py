@@ -78,6 +78,12 @@ def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
         except ValueError as error:
             raise ValueError(f"{study.name}: its search space and settings must fit its stage: {error}") from error
         suggestions.append(suggestion)
+    for name in ranges_of(study):
+        if study.kind != "iterative" and name in study.config:
+            raise ValueError(
+                f"{study.name}.yaml: config: `{name}` is searched, so it cannot be fixed there; "
+                f"narrow its range instead: space.{name}.choices=[{study.config[name]}]."
+            )
     for name, changes in study.controls.items():
         try:
             _check_control(study, changes, suggestions[0], upstreams)
