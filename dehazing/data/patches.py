@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from typing import overload
-
 import torch
 from torch import Tensor
 
 
-@overload
-def random_patches(images: Tensor, num: int, patch_px: int, generator: torch.Generator) -> Tensor: ...
-@overload
-def random_patches(
-    images: Tensor, num: int, patch_px: int, generator: torch.Generator, aligned: Tensor
-) -> tuple[Tensor, Tensor]: ...
-
-
-def random_patches(
-    images: Tensor, num: int, patch_px: int, generator: torch.Generator, aligned: Tensor | None = None
-) -> Tensor | tuple[Tensor, Tensor]:
+def random_patches(images: Tensor, num: int, patch_px: int, generator: torch.Generator) -> Tensor:
     """`num` patches of `images` (N, L, Y, X), as (num, L, patch, patch); the levels of a patch stay aligned.
 
-    With a second tensor `aligned` (N, L', Y, X) the very same patches of it come with them, as a pair. ValueError
-    where an image is smaller than the patch.
+    ValueError where an image is smaller than the patch.
     """
-    num_fields, _, num_y, num_x = images.shape
+    return aligned_patches((images,), num, patch_px, generator)[0]
+
+
+def aligned_patches(
+    tensors: tuple[Tensor, ...], num: int, patch_px: int, generator: torch.Generator
+) -> tuple[Tensor, ...]:
+    """The very same patches of several tensors (N, L_i, Y, X), each as (num, L_i, patch, patch)."""
+    num_fields, _, num_y, num_x = tensors[0].shape
     if min(num_y, num_x) < patch_px:
         raise ValueError(f"Images must be at least a patch ({patch_px} px) wide, but are {num_y} x {num_x} px.")
-    assert aligned is None or (aligned.shape[0], *aligned.shape[2:]) == (num_fields, num_y, num_x)
+    assert all((tensor.shape[0], *tensor.shape[2:]) == (num_fields, num_y, num_x) for tensor in tensors)
 
     def draw(high: int) -> list[int]:
         return torch.randint(high, (num,), generator=generator).tolist()
@@ -45,4 +39,4 @@ def random_patches(
             patches.append(patch.flip(-1) if mirrored else patch)
         return torch.stack(patches)
 
-    return cut(images) if aligned is None else (cut(images), cut(aligned))
+    return tuple(cut(tensor) for tensor in tensors)

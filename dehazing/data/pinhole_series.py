@@ -71,6 +71,7 @@ def read_series(config: PinholeSeriesConfig) -> Series:
         for index, level in enumerate(levels):
             frames[index], note = _registered(level.name, frames[index])
             notes += note
+    frames = _one_size(frames)
     fields, by_regions = _split(config, levels, frames)
     offset, scale = normalisation(fields)
     return Series(
@@ -108,6 +109,16 @@ def _registered(name: str, frames: np.ndarray) -> tuple[np.ndarray, list[str]]:
     return moved, [f"{name}: registered to the clean frame by shifts (y, x) of {shown} px."]
 
 
+def _one_size(frames: list[np.ndarray]) -> list[np.ndarray]:
+    """Fields that differ by a few pixels (registration crops them) are cropped to their common size."""
+    sizes = np.array([stack.shape[1:] for stack in frames])
+    common = sizes.min(0)
+    if (common < 0.9 * sizes.max(0)).any():
+        return frames
+    starts = (sizes - common) // 2
+    return [stack[:, y : y + common[0], x : x + common[1]] for stack, (y, x) in zip(frames, starts, strict=True)]
+
+
 def _split(config: PinholeSeriesConfig, levels: list[Levels], frames: list[np.ndarray]) -> tuple[list[Field], bool]:
     names = [level.name for level in levels]
     if levels[0].split is not None:
@@ -128,7 +139,7 @@ def _split(config: PinholeSeriesConfig, levels: list[Levels], frames: list[np.nd
             fields += [Field(name, split, stack) for name, stack in members]
             continue
         smallest = tuple(min(stack.shape[axis] for _, stack in members) for axis in (1, 2))
-        side = config.tile_px or tile_side((smallest[0], smallest[1]), enough=1)
+        side = config.tile_px or tile_side((smallest[0], smallest[1]), enough=4)
         for name, stack in members:
             region = (slice(0, stack.shape[1]), slice(0, stack.shape[2]))
             fields += _tiled(name, split, stack, region, side)
@@ -159,5 +170,8 @@ def _by_regions(config: PinholeSeriesConfig, names: list[str], frames: list[np.n
 def _tiled(name: str, split: str, stack: np.ndarray, region: tuple[slice, slice], side: int) -> list[Field]:
     cuts = tiles(region, side)
     if not cuts:
-        raise ValueError(f"{name} is smaller than a tile of {side} px; set `tile_px` to at most its shorter side.")
+        height, width = stack.shape[1:]
+        raise ValueError(
+            f"{name} must hold a tile of {side} x {side} px, but the field measures {height} x {width} px."
+        )
     return [Field(f"{name}_{index:02d}", split, stack[:, rows, cols]) for index, (rows, cols) in enumerate(cuts)]

@@ -91,6 +91,11 @@ def settle(
     if values is None:
         if in_metadata is None:
             raise ValueError(f"`pinholes` must be given in the dataset's YAML: the metadata of {name} do not say them.")
+        if unit is not None and in_metadata[1] != unit:
+            raise ValueError(
+                f"`pinhole_unit` must be {in_metadata[1]}, as in the metadata of {name}, but is {unit} (au from um "
+                "needs `numerical_aperture` and `emission_nm`)."
+            )
         values, unit = in_metadata
     elif unit is None:
         unit = "au"

@@ -36,7 +36,7 @@ def read_tiff(path: Path) -> Tiff:
     """
     path = Path(path)
     _check_header(path)
-    with _quiet_tifffile():
+    with _complaints() as complaints:
         try:
             with tifffile.TiffFile(path) as tif:
                 series = _only_series(tif, path)
@@ -49,6 +49,8 @@ def read_tiff(path: Path) -> Tiff:
         except Exception as error:  # a damaged file makes tifffile and the codecs raise anything at all
             detail = " ".join(str(error).split())[:120]
             raise ValueError(f"{path.name} is damaged or not a TIFF: {type(error).__name__}: {detail}.") from error
+    if complaints:
+        raise ValueError(f"{path.name} is damaged or truncated: {complaints[0]}.")
     _check_values(values, path)
     return Tiff(values, axes, stated=kind in ("imagej", "ome", "shaped", "mmstack", "lsm"), ome=ome)
 
@@ -58,14 +60,22 @@ class _Refused(ValueError):
 
 
 @contextlib.contextmanager
-def _quiet_tifffile() -> Iterator[None]:
+def _complaints() -> Iterator[list[str]]:
+    """What tifffile logs as errors about pages, kept off the terminal; it reads on after them, with pages missing."""
+    found: list[str] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if record.levelno >= logging.ERROR and "TiffTag" not in message:
+            found.append(" ".join(message.split())[:120])
+        return False
+
     logger = logging.getLogger("tifffile")
-    before = logger.disabled
-    logger.disabled = True
+    logger.addFilter(keep)
     try:
-        yield
+        yield found
     finally:
-        logger.disabled = before
+        logger.removeFilter(keep)
 
 
 def _check_header(path: Path) -> None:
