@@ -80,9 +80,7 @@ def cosine(Y: Latent, Y_hat: Latent, eps: float = 1e-6) -> Tensor:
     return _over_groups(group(y, y_hat) for y, y_hat in zip(Y, Y_hat, strict=True))
 
 
-def degrader(
-    gan_G: Tensor, gan_F: Tensor, cyc: Tensor, cos: Tensor, lambda_cyc: float, lambda_cos: float
-) -> Tensor:
+def degrader(gan_G: Tensor, gan_F: Tensor, cyc: Tensor, cos: Tensor, lambda_cyc: float, lambda_cos: float) -> Tensor:
     """Eq. 15, what G and F minimise in Eq. 16."""
     return gan_G + gan_F + lambda_cyc * cyc + lambda_cos * cos  # Eq. 15
 

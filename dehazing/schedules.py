@@ -26,9 +26,7 @@ def cosine(u: Tensor) -> Tensor:
 def sigmoid(u: Tensor, steepness: float = 6.0, midpoint: float = 0.5) -> Tensor:
     """The S-shaped curve of the source's figures, a logistic function scaled to reach 0 and 1 exactly."""
     if not (steepness > 0 and 0 < midpoint < 1):
-        raise ValueError(
-            f"`steepness > 0` and `0 < midpoint < 1` must hold, but got {steepness=}, {midpoint=}."
-        )
+        raise ValueError(f"`steepness > 0` and `0 < midpoint < 1` must hold, but got {steepness=}, {midpoint=}.")
     low, high = (torch.sigmoid(torch.tensor(steepness * (end - midpoint)).to(u)) for end in (0.0, 1.0))
     return (torch.sigmoid(steepness * (u - midpoint)) - low) / (high - low)
 
@@ -66,9 +64,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
 def shape(u: Tensor, kind: str, **parameters: float) -> Tensor:
     """Evaluate the schedule `kind` at u in [0, 1]; refuses unknown kinds and parameters that it does not have."""
     if kind not in SHAPES:
-        raise ValueError(
-            f"The kind of an alpha schedule must be one of {', '.join(SHAPES)}, but got {kind!r}."
-        )
+        raise ValueError(f"The kind of an alpha schedule must be one of {', '.join(SHAPES)}, but got {kind!r}.")
     foreign = sorted(set(parameters) - set(PARAMETERS[kind]))
     if foreign:
         has = ", ".join(PARAMETERS[kind]) or "no parameters"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import defaultdict
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ from dehazing.stages.one_step import controls_of_one_step
 from dehazing.stages.scores import Scores, one_shot_scores
 
 BASELINES = ("unet", "hdn")
+PIXELS_AT_ONCE = 2**18  # of the images behind one batch of the loop, so that memory stays bounded
 
 
 @dataclass(frozen=True)
@@ -139,14 +141,8 @@ class Stage:
     def finish(self) -> dict[str, bytes]:
         files = {"evaluation.parquet": self.scores.parquet()}
         if self.config.full:
-            kept = {
-                name: (
-                    images[:, : self.config.num_examples]
-                    if name.endswith("/steps")
-                    else images[: self.config.num_examples]
-                )
-                for name, images in self.pictures.items()
-            }
+            num = self.config.num_examples
+            kept = {name: images if name.endswith("/steps") else images[:num] for name, images in self.pictures.items()}
             tensors = {name: images.detach().float().cpu().contiguous() for name, images in kept.items()}
             files["examples.safetensors"] = safetensors.torch.save(tensors)
             files["one_step.json"] = json.dumps(self.one_step, indent=1).encode()
@@ -204,43 +200,62 @@ class Stage:
             reference=first.reference,
             refine_level=first.refine_level,
         )
-        height, width = self.x.shape[-2:]
         predictions, latents = [], []
-        for i in range(len(self.x)):
-            z_T = tuple(part[i, T].expand(len(group), -1, -1, -1) for part in z)
-            G: Any = None
-            if first.variant not in inference.WITHOUT_G:
-                G = bind(*operators[first.degrader], z_T)
-            networks = inference.Networks(
-                R=domain.R, G=G, P=lambda z_any: domain.E(domain.Dec(z_any)[..., :height, :width])
-            )
-            trajectory = inference.VARIANTS[first.variant](z_T, networks, settings)
-            predictions.append([domain.Dec(z0_hat)[:, 0, :height, :width] for z0_hat in trajectory.z0_hat])
+        at_once = max(1, PIXELS_AT_ONCE // (len(group) * self.x[0, 0].numel()))
+        for chunk in torch.arange(len(self.x)).split(at_once):
+            trajectory = self._trajectory(domain, group, tuple(part[chunk, T] for part in z), settings, operators)
+            predictions.append(torch.stack([self._images(domain, z0_hat) for z0_hat in trajectory.z0_hat]))
             latents.append(trajectory.z)
+        images = torch.cat(
+            [part.unflatten(1, (len(group), -1)) for part in predictions], 2
+        )  # (T, configurations, N, Y, X)
         for k in range(T):
             level = T - k
-            images = torch.stack([per_field[k] for per_field in predictions], 1)  # (configurations, N, Y, X)
             z_true = at_level(z, level)
+            z_k = [torch.cat([part[k][g].unflatten(0, (len(group), -1)) for part in latents], 1) for g in range(len(z))]
             for c, configuration in enumerate(group):
-                z_t = tuple(torch.stack([f[k][g][c] for f in latents]) for g in range(len(z)))
-                self.scores.add(configuration.label, level, k, images[c], (z_t, z_true))
+                self.scores.add(configuration.label, level, k, images[k, c], (tuple(part[c] for part in z_k), z_true))
         for c, configuration in enumerate(group):
-            self.pictures[configuration.label] = torch.stack([per_field[-1][c] for per_field in predictions])
-            steps = [torch.stack([step[c] for step in per_field]) for per_field in predictions]
-            self.pictures[f"{configuration.label}/steps"] = torch.stack(steps, 1)  # (T, N, Y, X)
+            self.pictures[configuration.label] = images[-1, c]
+            self.pictures[f"{configuration.label}/steps"] = images[:, c, 0]  # of the first field, (T, Y, X)
+
+    def _trajectory(
+        self,
+        domain: LoopDomain,
+        group: list[Configuration],
+        z_T: Latent,
+        settings: inference.Settings,
+        operators: dict[str, tuple[Any, str]],
+    ) -> inference.Trajectory:
+        """The loop on some fields, for every configuration of the group: a batch ordered (configurations, fields)."""
+        first, num = group[0], len(z_T[0])
+        z_T = tuple(part.repeat(len(group), 1, 1, 1) for part in z_T)
+        per_sample = dataclasses.replace(
+            settings,
+            combine_alpha=settings.combine_alpha.repeat_interleave(num, 1),
+            num_refinements=settings.num_refinements.repeat_interleave(num),
+        )
+        G: Any = None if first.variant in inference.WITHOUT_G else bind(*operators[first.degrader], z_T)
+        height, width = self.x.shape[-2:]
+
+        def P(z: Latent) -> Latent:
+            return domain.E(domain.Dec(z)[..., :height, :width])
+
+        return inference.VARIANTS[first.variant](z_T, inference.Networks(domain.R, G, P), per_sample)
+
+    def _images(self, domain: LoopDomain, z: Latent) -> Tensor:
+        """Dec(z), cropped to the fields; (N, Y, X)."""
+        return domain.Dec(z)[:, 0, : self.x.shape[-2], : self.x.shape[-1]]
 
     def _run_teacher_forced(self, domain: LoopDomain, z: Latent, T: int) -> None:
         """Control: R on the true latent of every level, what the loop would give with an oracle for G."""
-        height, width = self.x.shape[-2:]
         restored = domain.restored(z)
         for level in range(T, 0, -1):
-            images = [
-                domain.Dec(tuple(part[i : i + 1, level] for part in restored))[:, 0, :height, :width]
-                for i in range(len(self.x))
-            ]
+            per_field = [tuple(part[i : i + 1, level] for part in restored) for i in range(len(self.x))]
+            images = torch.cat([self._images(domain, z0_hat) for z0_hat in per_field])
             z_t = at_level(z, level)
-            self.scores.add("teacher_forced", level, T - level, torch.cat(images), (z_t, z_t))
-            self.pictures["teacher_forced"] = torch.cat(images)
+            self.scores.add("teacher_forced", level, T - level, images, (z_t, z_t))
+            self.pictures["teacher_forced"] = images
 
 
 def _groups(configurations: Iterable[Configuration]) -> list[list[Configuration]]:
