@@ -111,12 +111,13 @@ class Tracker:
                 self._lost(_sentence(error), 1)
 
     def _connect(self) -> None:
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         from mlflow.tracking import MlflowClient
 
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         client = MlflowClient(tracking_uri=uri or f"sqlite:///{self.root / 'mlflow.db'}")
         found = client.get_experiment_by_name(self.experiment)

@@ -1,0 +1,161 @@
+"""The whole investigation at smoke scale, on real Ray, Optuna and MLflow, as the command that a newcomer types."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+
+from dehazing.pipeline.store import Store
+from studies import journal
+from studies.study import study_names
+
+pytestmark = pytest.mark.slow
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "studies", *words, "--scale", "smoke"]
+
+
+def run(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
+    return subprocess.run(
+        command("run", *words, "--storage", str(root)),
+        cwd=CHECKOUT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+def trials(root: Path) -> dict[str, list[optuna.trial.FrozenTrial]]:
+    storage = journal.storage(root)
+    names = optuna.get_all_study_names(storage)
+    return {name.split("/")[1]: optuna.load_study(study_name=name, storage=storage).trials for name in names}
+
+
+def snapshot(root: Path) -> dict[str, int]:
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in files}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    root = tmp_path_factory.mktemp("smoke") / "results"
+    done = run(root, "all")
+    assert done.returncode == 0, done.stderr
+    return root, done
+
+
+def test_every_study_ends_with_a_chosen_trial(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    found = trials(finished[0])
+    assert sorted(found) == sorted(study_names())
+    for name, made in found.items():
+        assert {trial.state for trial in made} == {TrialState.COMPLETE}, name
+        assert all(Store(finished[0]).has(f"{name}/{trial.user_attrs['fingerprint']}") for trial in made)
+
+
+def test_the_confirmation_covers_every_variant_at_every_step(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    root, done = finished
+    confirmation = json.loads((root / "lines-smoke" / "confirm.json").read_text())
+    store = Store(root)
+    assert confirmation["seeds"] == [1, 2] and set(confirmation["chosen"]) == set(study_names())
+    for instance in (*study_names(), "blind", "anchored", "pixels"):
+        assert all(store.has(address) for address in confirmation["stages"][instance].values())
+    for address in confirmation["iterative"].values():
+        table = pd.read_parquet(store.folder(address) / "evaluation.parquet")
+        steps = table.groupby("variant")["step"].nunique()
+        assert {"direct", "direct_blind", "direct_anchored", "direct_pixels", "combine_z_first"} <= set(steps.index)
+        assert (steps[["direct", "refine_both", "stop", "unet"]] == confirmation["T"]).all()
+    records = json.loads((root / "lines-smoke" / "trials.json").read_text())
+    assert len(records) == sum(len(made) for made in trials(root).values())
+    assert all(record["mlflow_run_id"] and record["metrics"] for record in records)
+
+
+def test_what_the_terminal_and_the_report_say(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    root, done = finished
+    report = root / "lines-smoke" / "report"
+    assert (report / "index.html").is_file() and (report / "gap.csv").is_file()
+    assert str(report / "index.html") in done.stdout and "direct" in done.stdout
+    assert "INFO" not in done.stderr and "Warning" not in done.stderr, done.stderr
+
+
+def test_mlflow_has_nested_runs_and_none_is_open(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished[0] / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("lines-smoke")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    assert Counter(run.info.status for run in runs) == {"FINISHED": len(runs)}
+    parents = {run.info.run_id: run.info.run_name for run in runs if "mlflow.parentRunId" not in run.data.tags}
+    assert sorted(parents.values()) == sorted([*study_names(), "confirmation"])
+    children = Counter(parents[run.data.tags["mlflow.parentRunId"]] for run in runs if run.info.run_id not in parents)
+    assert all(children[name] == len(made) for name, made in trials(finished[0]).items())
+    (loop,) = [run for run in runs if run.info.run_name == "direct"]
+    assert len(client.get_metric_history(loop.info.run_id, "test/psnr")) == 2, "one point per step"
+
+
+def test_again_executes_nothing_and_ends_at_once(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    root, _ = finished
+    before = snapshot(root)
+    begun = time.monotonic()
+    again = run(root, "all")
+    assert again.returncode == 0 and time.monotonic() - begun < 30
+    assert snapshot(root) == before
+    assert str(root / "lines-smoke" / "report" / "index.html") in again.stdout
+
+
+def test_another_range_of_lambda_trains_no_upstream_again(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    root, _ = finished
+    before = set(Store(root).addresses())
+    done = run(root, "degrader", "--set", "degrader.space.lambda_cyc.high=50")
+    assert done.returncode == 0, done.stderr
+    assert {address.split("/")[0] for address in set(Store(root).addresses()) - before} == {"degrader"}
+
+
+def test_trials_that_fail_are_recorded_with_their_reason(tmp_path: Path) -> None:
+    settings = ["--set", "unet.space.lr.low=1e28", "--set", "unet.space.lr.high=1e30"]
+    done = run(tmp_path, "unet", *settings, "--set", "unet.config.num_epochs=20")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "unet trial 0 failed: FloatingPointError: The loss must stay finite" in done.stderr
+    assert [trial.state for trial in trials(tmp_path)["unet"]] == [TrialState.FAIL] * 2
+    assert not [address for address in Store(tmp_path).addresses() if address.startswith("unet/")]
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    words = ["unet", "--set", "unet.config.num_epochs=300", "--storage", str(tmp_path)]
+    process = subprocess.Popen(command("run", *words), cwd=CHECKOUT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("stages/unet/*/LEASE-*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "goes on from here" in said and "Traceback" not in said
+    assert list(tmp_path.glob("stages/unet/*/partial/epoch-*")), "a checkpoint was left"
+    stopped = trials(tmp_path)["unet"]
+    again = run(tmp_path, "unet", "--set", "unet.config.num_epochs=300")
+    assert again.returncode == 0, again.stderr
+    found = trials(tmp_path)["unet"]
+    assert [trial.state for trial in found] == [TrialState.COMPLETE] * 2
+    assert [trial.params for trial in found][: len(stopped)] == [trial.params for trial in stopped]
