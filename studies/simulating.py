@@ -30,7 +30,8 @@ def simulate(arguments: argparse.Namespace) -> int:
         (out / "dataset.yaml").touch()
     series = make_series(config)
     with writing(out):
-        write_series(series, out)
+        optics = getattr(config, "optics", None)  # by which Airy units become µm; a read series keeps its own unit
+        write_series(series, out, *((optics.numerical_aperture, optics.emission_nm) if optics else ()))
     print(f"{len(series.fields)} fields at {series.T + 1} pinholes in {out}")
     print(f"read them by --dataset {out / 'dataset.yaml'}")
     return 0

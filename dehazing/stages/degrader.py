@@ -49,7 +49,7 @@ class Config:
     # fixed
     patch_px: int = 64
     batch_size: int = 8
-    num_epochs: int = 10
+    num_epochs: int = 6
     steps_per_epoch: int = 24
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ class Config:
 
     # scientific
     latent_channels: tuple[int, ...] = (4, 4, 8, 8)
-    width: int = 24
+    width: int = 16
     beta: float = 0.02  # weight of the KL terms
     num_samples: int = 8  # of the posterior, averaged into the prediction
     share_at_T: float = 0.25
@@ -36,7 +36,7 @@ class Config:
     clean_target: str = "frame"
     patch_px: int = 64
     batch_size: int = 8
-    num_epochs: int = 10
+    num_epochs: int = 12
     steps_per_epoch: int = 20
 
 

@@ -26,7 +26,7 @@ class Config:
 
     # scientific
     latent_channels: tuple[int, ...] = (4, 4, 8, 8)  # of the groups, finest first; at least three groups
-    width: int = 24
+    width: int = 16
     beta: float = 0.01  # weight of the KL terms, small enough that the latents can hold the image
     # nuisance
     lr: float = 2e-3
@@ -36,7 +36,7 @@ class Config:
     # fixed
     patch_px: int = 64
     batch_size: int = 8
-    num_epochs: int = 10
+    num_epochs: int = 12
     steps_per_epoch: int = 20
 
     def __post_init__(self) -> None:

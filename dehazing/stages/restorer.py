@@ -35,7 +35,7 @@ class Config:
     patch_px: int = 64  # side of the image region whose latents make a training crop
     batch_size: int = 16
     num_epochs: int = 10
-    steps_per_epoch: int = 30
+    steps_per_epoch: int = 20
 
 
 def needs(config: Config) -> tuple[str, ...]:
