@@ -44,18 +44,24 @@ def read_trajectories(root: Path | str, confirmation: Confirmation) -> pd.DataFr
 
 
 def read_one_step_errors(root: Path | str, confirmation: Confirmation) -> pd.DataFrame:
-    """Mean-square standardised error of one step from the true z_0 to level s: seed, degrader, level, error."""
+    """Mean-square standardised error of one step from the true z_0 to level s: seed, degrader, level, error.
+
+    Of the degraders in latents; errors in pixels are in another unit.
+    """
     store = Store(root)
     tables = []
     for seed, address in confirmation["iterative"].items():
         path = store.folder(address) / "one_step.json"
         rows = json.loads(path.read_bytes()) if path.is_file() else []
+        rows = [row for row in rows if row.get("domain", "latents") == "latents"]
         tables.append(pd.DataFrame(rows, columns=["degrader", "level", "error"]).assign(seed=int(seed)))
     return pd.concat(tables, ignore_index=True)[["seed", "degrader", "level", "error"]]
 
 
 def read_examples(root: Path | str, confirmation: Confirmation) -> dict[str, np.ndarray]:
-    """Example images of the first seed: "input", "truth", "<variant>" (K, Y, X), "<variant>/steps" (steps, Y, X)."""
+    """Example images of the first seed of K fields: "input", "truth", "<variant>" (K, Y, X), "<variant>/steps"
+    (steps, K, Y, X).
+    """
     address = next(iter(confirmation["iterative"].values()))
     path = Store(root).folder(address) / "examples.safetensors"
     return load_file(path) if path.is_file() else {}

@@ -1,6 +1,6 @@
 """Which rows of a trajectory table are ways to iterate, which family each belongs to, and how it is drawn.
 
-Names come from the iterative stage: a way to iterate, perhaps its form, perhaps the degrader that it uses
+Names come from the iterative stage: a way to iterate, perhaps what it combines with, perhaps the degrader that it uses
 ("combine_z_first_anchored"). Nothing here lists them: a name's beginning gives its family, its end its degrader.
 """
 
@@ -9,27 +9,39 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 BASELINES = ("unet", "hdn")
-REFERENCES = ("input", "ceiling", "roundtrip")  # beginnings: what is neither a way to iterate nor a baseline
+ONE_SHOT = ("input", "autoencoded", "ceiling", "frame", "truth")  # beginnings: neither ways to iterate nor baselines
+ORACLES = ("teacher_forced",)  # these see what no user has, so they are shown but never called the best
 
-# Family by beginning: what it is called, and its colour (Okabe and Ito's, told apart by colour-blind readers).
+# Family by beginning: what it is called, and its colour (after Okabe and Ito, told apart by colour-blind readers).
 FAMILIES = {
-    "direct": ("direct: R and G", "#D55E00"),
+    "direct": ("direct: R and G in turn", "#D55E00"),
     "combine": ("running combination", "#0072B2"),
     "refine": ("refinement", "#009E73"),
-    "residual": ("residual update", "#CC79A7"),
-    "bridge": ("linear bridge", "#B8860B"),
+    "residual": ("residual update", "#C2579A"),
+    "bridge": ("linear bridge", "#A67C00"),
     "pixel": ("in pixels", "#8C564B"),
-    "identity": ("control: z stays", "#777777"),
-    "stop": ("control: one step", "#333333"),
+    "identity": ("control: z stays", "#7F7F7F"),
+    "stop": ("control: one step", "#222222"),
+    "teacher_forced": ("oracle: R on true latents", "#56A8DB"),
 }
 OTHER = ("other", "#7B4EA3")
+DEGRADERS = ("blind", "anchored", "pixels")  # ends of names; without one it is the degrader that the search chose
 
-TITLES = {"unet": "UNet", "hdn": "HDN", "input": "input", "truth": "truth", "roundtrip": "Dec(E(input))"}
+TITLES = {
+    "unet": "UNet",
+    "hdn": "HDN",
+    "autoencoded": "Dec(E(input))",
+    "ceiling_frame": "ceiling, frame in",
+    "ceiling_truth": "ceiling, truth in",
+    "frame": "acquired",
+    "teacher_forced": "teacher-forced",
+}
+WORDS = {"z0": "ẑ₀", "z": "z"}
 
 
 def is_variant(name: str) -> bool:
-    """Whether a name is a way to iterate, and not a baseline, the input or a ceiling."""
-    return name not in BASELINES and not name.startswith(REFERENCES)
+    """Whether a name is a way to iterate or a control of one, and not a baseline, the input or a ceiling."""
+    return name not in BASELINES and not name.startswith(ONE_SHOT)
 
 
 def family(name: str) -> str:
@@ -47,23 +59,22 @@ def colour(name: str) -> str:
     return FAMILIES.get(family(name), OTHER)[1]
 
 
-def is_anchored(name: str) -> bool:
-    """Whether a variant's degrader also sees z_T or z_t."""
-    return "anchored" in name.split("_")
+def degrader(name: str) -> str:
+    """Which degrader a variant runs with: blind, anchored, pixels, or chosen (by the search)."""
+    end = name.rpartition("_")[2]
+    return end if end in DEGRADERS else "chosen"
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Names by degrader (blind first), family in the order of FAMILIES, then name."""
-    families = [*FAMILIES, "other"]
-    return sorted(set(names), key=lambda name: (is_anchored(name), families.index(family(name)), name))
+    """Names by degrader (the chosen one first), then in the order of FAMILIES, then by name."""
+    degraders, families = ["chosen", *DEGRADERS], [*FAMILIES, "other"]
+    return sorted(set(names), key=lambda name: (degraders.index(degrader(name)), families.index(family(name)), name))
 
 
-def title(name: str) -> str:
-    """A name as a reader sees it: "combine_z0_first_anchored" is "combine z0 first, anchored"."""
+def title(name: str, with_degrader: bool = True) -> str:
+    """A name as a reader sees it: "combine_z0_first_blind" is "combine ẑ₀ first (blind)"."""
     if name in TITLES:
         return TITLES[name]
-    if name.startswith("ceiling"):
-        return "ceiling" + (f" ({name.removeprefix('ceiling_')})" if "_" in name else "")
-    words = name.split("_")
-    plain = " ".join(word for word in words if word != "anchored")
-    return plain + (", anchored" if "anchored" in words else "")
+    plain = name if degrader(name) == "chosen" else name.rpartition("_")[0]
+    text = " ".join(WORDS.get(word, word) for word in plain.split("_"))
+    return text if plain == name or not with_degrader else f"{text} ({degrader(name)})"

@@ -11,30 +11,39 @@ from scipy.ndimage import gaussian_filter
 from dehazing.pipeline.store import Store
 
 EXPERIMENT = "planted-quickstart"
-UNET, HDN, INPUT, ROUNDTRIP, CEILING = 31.7, 32.9, 24.0, 23.5, 38.0
+UNET, HDN, INPUT, AUTOENCODED, CEILING = 31.7, 32.9, 24.0, 23.5, 38.0
 ENDS = {  # PSNR of the last prediction; all start at 31.5
-    "direct": 24.8,
-    "combine_z_previous": 28.05,
-    "combine_z_first": 29.0,
-    "combine_z0_previous": 27.95,
-    "combine_z0_first": 29.3,
-    "combine_both_previous": 29.2,
-    "combine_both_first": 29.9,
-    "refine_G": 29.15,
-    "refine_R": 29.85,
-    "refine_both": 28.8,
-    "residual": 30.6,
-    "stop": 31.5,
-    "identity": 30.1,
+    "direct": 30.2,
+    "combine_z_previous": 30.9,
+    "combine_z_first": 31.0,
+    "combine_z0_previous": 30.95,
+    "combine_z0_first": 31.2,
+    "combine_both_previous": 31.1,
+    "combine_both_first": 31.3,
+    "refine_G": 30.4,
+    "refine_R": 30.7,
+    "refine_both": 30.5,
+    "residual": 32.1,
     "bridge": 31.0,
-    "pixel_eq2": 28.5,
-    "pixel_G": 25.5,
-    "direct_anchored": 30.2,
-    "combine_z_previous_anchored": 30.9,
-    "combine_both_first_anchored": 31.2,
-    "refine_G_anchored": 30.4,
+    "identity": 30.1,
+    "stop": 31.5,
+    "direct_blind": 24.8,
+    "combine_z_previous_blind": 28.05,
+    "combine_z_first_blind": 29.0,
+    "combine_z0_previous_blind": 27.95,
+    "combine_z0_first_blind": 29.3,
+    "refine_both_blind": 28.8,
+    "residual_blind": 30.6,
+    "direct_anchored": 30.3,
+    "combine_z_previous_anchored": 30.8,
+    "combine_z_first_anchored": 31.05,
+    "combine_z0_previous_anchored": 31.0,
+    "combine_z0_first_anchored": 31.2,
     "refine_both_anchored": 30.5,
     "residual_anchored": 31.9,
+    "direct_pixels": 25.5,
+    "bridge_pixels": 28.5,
+    "teacher_forced": 33.6,
 }
 START = 31.5
 
@@ -77,8 +86,9 @@ def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, **
         "iterative": addresses,
         "stages": {"unet": {str(seed): f"unet/{seed:016x}" for seed in seeds}},
         "chosen": {
-            "unet": {"number": 1, "value": 31.9, "config": {"width": 16, "lr": 0.001}},
-            "degrader": {"number": 2, "value": 25.5, "config": {"lambda_cyc": 10.0, "anchor": "none"}},
+            "unet": {"number": 1, "value": 31.9, "config": {"num_epochs": 9}, "params": {"width": 16, "lr": 0.001}},
+            "hvae": {"number": 0, "value": [41.5, 0.2], "config": {"num_epochs": 9}, "params": {"beta": 0.05}},
+            "degrader": {"number": 2, "value": 25.5, "config": {}, "params": {"lambda_cyc": 10.0, "anchor": "z_T"}},
         },
         "baselines": ["unet", "hdn"],
         "git_commit": "abc1234",
@@ -108,31 +118,31 @@ def evaluation(seed, T, num_fields, variants):
                 | {"drift": drift, "drift_cosine": 1 - drift, "norm_ratio": 1 - drift / 2}
             )
 
+        add("ceiling_truth", 0, T, CEILING + 8)
+        add("ceiling_frame", 0, T, CEILING)
         for k in range(T):
             add("unet", k, T - k, UNET + k)
             add("hdn", k, T - k, HDN + k)
             add("input", k, T - k, INPUT + k)
-            add("roundtrip", k, T - k, ROUNDTRIP + k)
-            add("ceiling_truth", k, T - k, CEILING + 8)
-            add("ceiling_frame", k, T - k, CEILING)
+            add("autoencoded", k, T - k, AUTOENCODED + k)
             for name, end in variants.items():
                 share = k / max(T - 1, 1)
-                latent = np.nan if name.startswith("pixel") else 0.3 + 0.1 * share * (START + 1 - end)
+                latent = np.nan if name.endswith("pixels") else 0.3 + 0.1 * share * (START + 1 - end)
                 add(name, k, T - k, START + (end - START) * share**0.7, latent)
     return pd.DataFrame(rows)
 
 
 def trials():
     records = []
-    for number, (state, value) in enumerate([("complete", 30.1), ("complete", 31.9), ("pruned", 25.0)]):
+    for number, (state, value) in enumerate([("COMPLETE", 30.1), ("COMPLETE", 31.9), ("PRUNED", 25.0)]):
         records.append(
             {"study": "unet", "stage": "unet", "number": number, "state": state, "seed": 7, "seconds": 20.0 + number}
             | {"params": {"width": 8 * (number + 1), "lr": 1e-3}, "metrics": {"val/psnr": value}}
             | {"fingerprint": f"{number:016x}", "upstreams": {}, "mlflow_run_id": f"run{number}", "device": "cpu"}
-            | {"reason": "stopped early" if state == "pruned" else None}
+            | {"reason": "stopped early" if state == "PRUNED" else None}
         )
     records.append(
-        {"study": "degrader", "stage": "degrader", "number": 2, "state": "complete", "seed": 7, "seconds": None}
+        {"study": "degrader", "stage": "degrader", "number": 2, "state": "COMPLETE", "seed": 7, "seconds": None}
         | {"params": {"lambda_cyc": 10.0, "shared": True, "width": "wide"}, "metrics": {}, "device": None}
         | {"fingerprint": "00000000000000aa", "upstreams": {"hvae": "hvae/1f"}, "mlflow_run_id": None}
         | {"reason": None}
@@ -142,12 +152,12 @@ def trials():
 
 def _one_step(seed, T):
     rng = np.random.default_rng(seed)
-    means = {"blind": 0.5, "anchored": 0.29, "leave": 0.31, "bridge": 0.35}
+    means = {"blind": 0.5, "anchored": 0.29, "degrader": 0.3, "leave": 0.31, "bridge": 0.35}
     return [
-        {"degrader": name, "level": s, "error": mean * (1 + 0.1 * s) + rng.normal(0, 0.01)}
+        {"degrader": name, "domain": "latents", "level": s, "error": mean * (1 + 0.1 * s) + rng.normal(0, 0.01)}
         for name, mean in means.items()
         for s in range(1, T)
-    ]
+    ] + [{"degrader": "pixels", "domain": "pixels", "level": s, "error": 0.1} for s in range(1, T)]
 
 
 def _examples(size, T, variants):
@@ -166,11 +176,17 @@ def _examples(size, T, variants):
     def blurred(sigma):
         return gaussian_filter(truth, (0, sigma, sigma)).astype(np.float32)
 
-    images = {"truth": truth, "input": blurred(5) + 0.2, "unet": blurred(1), "hdn": blurred(0.8)}
+    images = {
+        "truth": truth,
+        "frame": truth + rng.normal(0, 0.05, truth.shape),
+        "input": blurred(5) + 0.2,
+        "unet": blurred(1),
+        "hdn": blurred(0.8),
+    }
     for name, end in variants.items():
-        images[name] = blurred((34 - end) / 3)
-        sigmas = [(34 - (START + (end - START) * k / max(T - 1, 1))) / 3 for k in range(T)]
-        images[f"{name}/steps"] = np.stack([blurred(sigma)[0] for sigma in sigmas])
+        images[name] = blurred((35 - end) / 3)
+        sigmas = [(35 - (START + (end - START) * k / max(T - 1, 1))) / 3 for k in range(T)]
+        images[f"{name}/steps"] = np.stack([blurred(sigma) for sigma in sigmas])
     return {name: np.ascontiguousarray(image, np.float32) for name, image in images.items()}
 
 

@@ -9,7 +9,7 @@ from analysis.trajectories import read_confirmation, read_examples, read_one_ste
 def test_every_seed_variant_field_and_step_is_there(tmp_path):
     confirmation = read_confirmation(tmp_path, plant(tmp_path, seeds=(1, 2, 3), T=4, num_fields=5))
     table = read_trajectories(tmp_path, confirmation)
-    assert len(table) == 3 * 5 * 4 * (len(ENDS) + 6)
+    assert len(table) == 3 * 5 * (4 * (len(ENDS) + 4) + 2)
     assert set(table["seed"]) == {1, 2, 3}
     assert (table["level"] == 4 - table["step"]).all()
     ends = table[table["step"] == 3].groupby("variant")["psnr"].mean()
@@ -19,11 +19,11 @@ def test_every_seed_variant_field_and_step_is_there(tmp_path):
 def test_one_step_errors_and_examples(tmp_path):
     confirmation = read_confirmation(tmp_path, plant(tmp_path, T=4))
     errors = read_one_step_errors(tmp_path, confirmation)
-    assert len(errors) == 2 * 4 * 3  # seeds, degraders, levels 1 … T - 1
+    assert len(errors) == 2 * 5 * 3  # seeds, degraders, levels 1 … T - 1
     assert errors.groupby("degrader")["error"].mean().idxmin() == "anchored"
     examples = read_examples(tmp_path, confirmation)
     assert examples["truth"].shape == examples["direct"].shape == (3, 48, 48)
-    assert examples["direct/steps"].shape == (4, 48, 48)
+    assert examples["direct/steps"].shape == (4, 3, 48, 48)
 
 
 def test_an_experiment_that_was_not_confirmed_is_refused(tmp_path):

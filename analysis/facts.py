@@ -1,0 +1,115 @@
+"""What the numbers say in words: the headline, and whether the pieces are good enough for it to mean anything."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from analysis.gap import gap_between
+from analysis.table import Row
+from analysis.variants import BASELINES, ORACLES, family, is_variant, ordered, title
+
+NOT_ITERATING = ("stop", "identity", *ORACLES)
+
+
+class Fact(NamedTuple):
+    """One measured statement, its interval in dB (NaN where it has none), and what it should be at least."""
+
+    text: str
+    value: str
+    needed: str
+    holds: bool
+
+
+def headline(rows: list[Row]) -> str:
+    """The sentence at the top: where the source's loop ends, where the best way to iterate does.
+
+    rows: of `analysis.table.gap_rows` with trajectories.
+    """
+    iterating = [row for row in rows if family(row.variant) not in NOT_ITERATING and row.end == row.end]
+    if not iterating:
+        return "No loop came to its end with a finite score."
+    by_name = {row.variant: row for row in iterating}
+    source = by_name.get("direct_blind") or by_name.get("direct") or iterating[0]
+    best = max(iterating, key=lambda row: row.end)
+    lower = sum(row.end < row.first - 0.05 for row in iterating)
+    whose = "the source's loop" if source.variant.startswith("direct") else "the loop"
+    text = f"After its last step {whose}, {title(source.variant)}, is at {source.end:.1f} dB: {_against(source)}."
+    if best.variant != source.variant:
+        text += (
+            f" The best of {len(iterating)} ways to iterate, {title(best.variant)}, ends at {best.end:.1f} dB:"
+            f" {_against(best)}."
+        )
+    return text + f" {lower} of {len(iterating)} end lower than they began."
+
+
+def caveats(confirmation: dict, num_fields: int) -> list[str]:
+    """What a reader must know before believing the headline."""
+    num_seeds = len(confirmation["seeds"])
+    what = "regions of one field" if confirmation["regions_of_one_field"] else "fields of view"
+    against = "acquired clean frame" if confirmation["score_against"] == "frame" else "noise-free truth"
+    said = [
+        f"{num_fields} test {what}, {num_seeds} seed{'s' if num_seeds > 1 else ''}, scored against the {against}; "
+        f"T = {confirmation['T']}, pinholes {_pinholes(confirmation)}."
+    ]
+    if num_seeds < 3:
+        said.append(
+            "Fewer than three seeds decide nothing: intervals are shown, and every verdict reads undecided. "
+            "The larger scales use five."
+        )
+    said.append("The best of many is picked on the test fields themselves, so its own number flatters it a little.")
+    return said
+
+
+def acceptance(trajectories: pd.DataFrame, one_step: pd.DataFrame) -> list[Fact]:
+    """Whether the baselines, the ceiling, R and G are good enough; gaps are range-invariant, at the haziest level."""
+    present = set(trajectories["variant"])
+    one_shot_R = next((name for name in ("stop", "direct", *_latent_variants(trajectories)) if name in present), "")
+    comparisons = [
+        ("The UNet gains over the input", "unet", "input", 5.0),
+        ("HDN lies over the UNet by", "hdn", "unet", -2.0),
+        ("The ceiling Dec(E(x₀)), truth in, lies over the UNet by", "ceiling_truth", "unet", 2.0),
+        ("The ceiling Dec(E(x₀)), acquired frame in, lies over the UNet by", "ceiling_frame", "unet", None),
+        ("One-shot R(z_T) gains over Dec(E(x_T))", one_shot_R, "autoencoded", 3.0),
+        ("One-shot R(z_T) lies over the UNet by", one_shot_R, "unet", -3.0),
+    ]
+    facts = []
+    for text, variant, baseline, needed in comparisons:
+        if {variant, baseline} <= present:
+            gap, low, high = gap_between(trajectories, variant, baseline)
+            value = f"{gap:+.2f} dB [{low:+.2f}, {high:+.2f}]"
+            facts.append(
+                Fact(text, value, "" if needed is None else f"≥ {needed:+.0f} dB", needed is None or gap >= needed)
+            )
+    errors = one_step.groupby("degrader")["error"].mean()
+    if "anchored" in errors:
+        others = ", ".join(f"{name} {errors[name]:.2f}" for name in ("blind", "leave", "bridge") if name in errors)
+        rivals = [errors[name] for name in ("blind", "leave") if name in errors]
+        value = f"anchored {errors['anchored']:.2f}; {others}"
+        holds = all(errors["anchored"] < rival for rival in rivals)
+        facts.append(Fact("One step of G from the true z₀, mean over the steps", value, "anchored smallest", holds))
+    return facts
+
+
+def _against(row: Row) -> str:
+    parts = []
+    for name in BASELINES:
+        if name in row.gaps:
+            gap = row.gaps[name]
+            side = "above" if gap["gap"] >= 0 else "below"
+            sign = 1 if gap["gap"] >= 0 else -1
+            low, high = sorted((sign * gap["ci_low"], sign * gap["ci_high"]))
+            the = "the UNet" if name == "unet" else title(name)
+            parts.append(f"{abs(gap['gap']):.1f} dB {side} {the} [{low:.1f}, {high:.1f}]")
+    return " and ".join(parts)
+
+
+def _latent_variants(trajectories: pd.DataFrame) -> list[str]:
+    has_latent = trajectories.dropna(subset=["drift"])["variant"].unique()
+    return ordered(name for name in has_latent if is_variant(name))
+
+
+def _pinholes(confirmation: dict) -> str:
+    values = ["open" if value == float("inf") else f"{value:g}" for value in confirmation["pinholes"]]
+    return f"{', '.join(values)} {confirmation['pinhole_unit'].replace('au', 'AU').replace('um', 'µm')}"
