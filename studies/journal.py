@@ -37,9 +37,10 @@ def names(root: Path) -> list[str]:
 def open_study(store: JournalStorage, name: str, study: Study, sampler: BaseSampler | None = None) -> optuna.Study:
     """The Optuna study `name`, made where it is missing. ValueError where its directions are not the study's."""
     directions: list[Any] = ["minimize" if o.mode == "min" else "maximize" for o in study.objective]
-    found = optuna.create_study(
-        storage=store, study_name=name, directions=directions, sampler=sampler, load_if_exists=True
-    )
+    try:
+        found = optuna.load_study(study_name=name, storage=store, sampler=sampler)  # creating would write
+    except KeyError:
+        found = optuna.create_study(storage=store, study_name=name, directions=directions, sampler=sampler)
     recorded = [direction.name.lower() for direction in found.directions]
     if recorded != directions:
         raise ValueError(f"The study {name} was begun with the directions {recorded}, but its file says {directions}.")

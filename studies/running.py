@@ -109,7 +109,8 @@ def ui(arguments: argparse.Namespace) -> int:
 def _table(folder: Path) -> str:
     """The gap table of a report's folder as text."""
     import pandas as pd
+
     from analysis.report import gap_table
 
     gap = pd.read_csv(folder / "gap.csv")
-    return gap_table(gap, int(gap["step"].max()))
+    return gap_table(gap, int(gap["step"].max()), pd.read_parquet(folder / "trajectories.parquet"))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from dehazing.data.dataset import make_series, read_dataset
 from dehazing.data.ome import write_series
-
 from dehazing.pipeline.store import writing
 from studies.asking import DATASET
 

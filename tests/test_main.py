@@ -111,7 +111,7 @@ def test_plan_counts_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     assert code == 0 and not root.exists()
     assert "lambda_cyc         0.1 … 50.0 (log)" in out
     assert "search: at most 13 distinct executions, of which the store has 0" in out
-    assert "confirmation: 18 executions on the seeds 1, 2" in out
+    assert "confirmation: 16 executions on the seeds 1, 2" in out
 
 
 def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

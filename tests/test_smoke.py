@@ -72,16 +72,16 @@ def test_every_study_ends_with_a_chosen_trial(finished: tuple[Path, subprocess.C
 def test_the_confirmation_covers_every_variant_at_every_step(
     finished: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
-    root, done = finished
+    root, _ = finished
     confirmation = json.loads((root / "lines-smoke" / "confirm.json").read_text())
     store = Store(root)
     assert confirmation["seeds"] == [1, 2] and set(confirmation["chosen"]) == set(study_names())
-    for instance in (*study_names(), "blind", "anchored", "pixels"):
+    for instance in (*study_names(), "anchored", "pixels"):
         assert all(store.has(address) for address in confirmation["stages"][instance].values())
     for address in confirmation["iterative"].values():
         table = pd.read_parquet(store.folder(address) / "evaluation.parquet")
         steps = table.groupby("variant")["step"].nunique()
-        assert {"direct", "direct_blind", "direct_anchored", "direct_pixels", "combine_z_first"} <= set(steps.index)
+        assert {"direct", "direct_anchored", "direct_pixels", "combine_z_first"} <= set(steps.index)
         assert (steps[["direct", "refine_both", "stop", "unet"]] == confirmation["T"]).all()
     records = json.loads((root / "lines-smoke" / "trials.json").read_text())
     assert len(records) == sum(len(made) for made in trials(root).values())
