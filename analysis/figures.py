@@ -35,6 +35,7 @@ BAR_TITLES = {
     "leave": "z_t left as it is",
     "bridge": "linear bridge to z_T",
 }
+DEEP_DB = 8.0  # below the lowest line: what falls deeper leaves the axes
 NEAR = 0.3  # of the spread of the curves: a line farther from them is pointed at, not drawn
 LOOPS = ("direct", "combine", "refine", "residual", "other")  # families that call a degrader
 
@@ -51,8 +52,10 @@ def write(figure: Figure, table: pd.DataFrame, folder: Path, name: str) -> Path:
 def curves(trajectories: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Mean over fields and seeds at every step: variant, step, level, <metric>, seed_low, seed_high.
 
-    seed_low and seed_high are the means of the lowest and the highest seed. Rows without the metric are left out.
+    seed_low and seed_high are the means of the lowest and the highest seed. Rows without the metric, and those of a
+    loop that diverged, are left out.
     """
+    trajectories = trajectories.assign(**{metric: trajectories[metric].where(np.isfinite(trajectories[metric]))})
     by_seed = trajectories.groupby(["variant", "step", "level", "seed"], as_index=False)[metric].mean()
     table = by_seed.groupby(["variant", "step", "level"])[metric].agg(["mean", "min", "max"])
     table = table.rename(columns={"mean": metric, "min": "seed_low", "max": "seed_high"})
@@ -116,7 +119,7 @@ def one_step_errors(table: pd.DataFrame) -> Figure:
     axes.set_ylabel("mean-square error,\nstandardised latents")
     axes.set_ylim(bottom=0)
     _quiet(axes)
-    figure.legend(loc="outside lower center", ncols=min(len(order), 3), frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -155,6 +158,8 @@ def _limits(table: pd.DataFrame, metric: str, lines: Mapping[str, float]) -> tup
     near = NEAR * max(high - low, 1e-3)
     inside = [value for value in lines.values() if low - near <= value <= high + near]
     low, high = min([low, *inside]), max([high, *inside])
+    if lines:
+        low = max(low, min(lines.values()) - DEEP_DB)
     pad = 0.04 * max(high - low, 1e-3)
     return low - pad, high + pad
 
@@ -167,8 +172,7 @@ def _draw(axes: Axes, table: pd.DataFrame, metric: str, names: Sequence[str], li
         ink, style = LINES[next(beginning for beginning in LINES if name.startswith(beginning))]
         if low <= value <= high:
             axes.axhline(value, color=ink, linestyle=style, linewidth=1.3)
-        arrow = " ↑" if value > high else " ↓" if value < low else ""
-        labels.append((float(np.clip(value, low, high)), f"{title(name)} {value:.1f}{arrow}", ink, "bold"))
+        labels.append((value, f"{title(name)} {value:.1f}", ink, "bold"))
     for name in names:
         rows = table[table["variant"] == name].sort_values("step")
         ink = _shade(name, names)
@@ -182,7 +186,10 @@ def _draw(axes: Axes, table: pd.DataFrame, metric: str, names: Sequence[str], li
     axes.set_xlim(levels[-1] + margin, levels[0] - margin)
     axes.set_xticks(levels)
     _quiet(axes)
-    labels.sort(key=lambda label: label[0])
+    labels = [
+        (float(np.clip(value, low, high)), text + (" ↑" if value > high else " ↓" if value < low else ""), ink, weight)
+        for value, text, ink, weight in sorted(labels, key=lambda label: label[0])
+    ]
     places = spread_apart(np.array([label[0] for label in labels]), (high - low) / 20, low, high)
     for place, (value, text, ink, weight) in zip(places, labels, strict=True):
         axes.annotate(

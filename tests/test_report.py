@@ -1,0 +1,142 @@
+"""The report is whole, offline, and says what the numbers say."""
+
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from planted_experiment import ENDS, evaluation, plant
+
+from analysis.facts import acceptance
+from analysis.gap import COLUMNS
+from analysis.report import gap_table, write_report
+from analysis.trajectories import read_confirmation, read_one_step_errors, read_trajectories
+
+
+class Page(HTMLParser):
+    """What a page links to, shows and says."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.alts, self.tags, self.words = [], [], [], []
+        self.feed(text)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "action"):
+                self.links.append(value)
+            if name == "alt":
+                self.alts.append(value)
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    root = tmp_path_factory.mktemp("results")
+    page = write_report(root, plant(root, seeds=(1, 2, 3), num_fields=8))
+    return root, page, Page(page.read_text(encoding="utf-8"))
+
+
+def test_everything_is_written(written):
+    _, page, _ = written
+    assert page.name == "index.html"
+    found = {path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*") if path.is_file()}
+    names = ("psnr_per_step", "psnr_ri_per_step", "drift_per_step", "one_step_errors", "examples", "example_steps")
+    assert found == {
+        *("index.html", "gap.csv", "trials.parquet", "trajectories.parquet"),
+        *(f"figures/{name}.{end}" for name in names for end in ("png", "csv")),
+    }
+
+
+def test_the_gap_table_has_every_variant_step_and_baseline(written):
+    _, page, _ = written
+    gap = pd.read_csv(page.parent / "gap.csv")
+    assert tuple(gap.columns) == COLUMNS
+    assert len(gap) == len(ENDS) * 6 * 2 * 2  # steps, metrics, baselines
+    assert set(gap["variant"]) == set(ENDS)
+
+
+def test_the_page_needs_nothing_from_outside(written):
+    _, page, parsed = written
+    assert all(link.startswith(("data:image/png;base64,", "figures/", "gap.csv", "tr")) for link in parsed.links)
+    assert not {"script", "link", "iframe"} & set(parsed.tags)
+    assert "url(" not in page.read_text() and "@import" not in page.read_text()
+    for link in parsed.links:
+        assert link.startswith("data:") or (page.parent / link).exists(), link
+
+
+def test_pictures_have_alternatives_and_tables_are_there(written):
+    _, _, parsed = written
+    assert parsed.tags.count("img") == len(parsed.alts) == 6 and all(parsed.alts)
+    assert parsed.tags.count("table") >= 5
+
+
+def test_the_headline_says_the_numbers(written):
+    _, page, parsed = written
+    gap = pd.read_csv(page.parent / "gap.csv")
+    final = gap[(gap["variant"] == "direct_blind") & (gap["step"] == 5) & (gap["metric"] == "psnr")]
+    to_unet = final.set_index("baseline").loc["unet", "gap"]
+    assert "the source's loop, direct (blind), is at" in parsed.text
+    assert f"{abs(to_unet):.1f} dB below the UNet" in parsed.text
+    assert "The best of 28 ways to iterate, residual," in parsed.text
+    assert "26 of 28 end lower than they began" in parsed.text
+    assert "8 test fields of view, 3 seeds, scored against the noise-free truth" in parsed.text
+    assert "abc1234" in parsed.text and "have been sorted" in parsed.text
+
+
+def test_real_series_of_one_field_say_so(tmp_path):
+    name = plant(tmp_path, T=2, num_fields=4, regions_of_one_field=True, score_against="frame", notes=[])
+    text = Page(write_report(tmp_path, name).read_text(encoding="utf-8")).text
+    assert "4 test regions of one field, 2 seeds, scored against the acquired clean frame" in text
+    assert "against the acquired clean frame (there is no noise-free truth)" in text
+    assert "Fewer than three seeds decide nothing" in text and "Notes of the reader" not in text
+
+
+def test_acceptance_knows_what_holds_and_what_falls_short(written):
+    root, _, _ = written
+    confirmation = read_confirmation(root, "planted-quickstart")
+    table, one_step = read_trajectories(root, confirmation), read_one_step_errors(root, confirmation)
+    facts = acceptance(table, one_step)
+    assert len(facts) == 7 and all(fact.holds for fact in facts)
+    table.loc[table["variant"] == "unet", "psnr_ri"] -= 3
+    one_step.loc[one_step["degrader"] == "anchored", "error"] += 1
+    short = [fact.text for fact in acceptance(table, one_step) if not fact.holds]
+    assert short == ["The UNet gains over the input", "One step of G from the true z₀, mean over the steps"]
+
+
+def test_the_printed_table_has_a_line_per_variant(written):
+    _, page, _ = written
+    gap = pd.read_csv(page.parent / "gap.csv")
+    plain = gap_table(gap, 5)
+    lines = {line.split()[0]: line for line in plain.splitlines() if line.strip()}
+    assert set(lines) == {"variant", *ENDS}
+    assert "trails" in lines["direct_blind"] and "beats" in lines["teacher_forced"]
+    whole = gap_table(gap, 5, pd.read_parquet(page.parent / "trajectories.parquet"))
+    assert whole.splitlines()[0].split()[:3] == ["variant", "first", "end"]
+    assert max(map(len, whole.splitlines())) < 110
+
+
+def test_the_same_run_gives_the_same_tables(written):
+    root, page, _ = written
+    before = (page.parent / "gap.csv").read_bytes()
+    write_report(root, "planted-quickstart")
+    assert (page.parent / "gap.csv").read_bytes() == before
+
+
+def test_one_step_one_seed_and_a_loop_that_diverged_still_make_a_report(tmp_path, monkeypatch):
+    import planted_experiment
+
+    def diverged(*arguments):
+        table = evaluation(*arguments)
+        table.loc[table["variant"] == "residual", ["psnr", "psnr_ri"]] = [-float("inf"), float("nan")]
+        table.loc[table["variant"] == "identity", ["psnr", "psnr_ri"]] = -300.0
+        return table
+
+    monkeypatch.setattr(planted_experiment, "evaluation", diverged)
+    page = write_report(tmp_path, plant(tmp_path, seeds=(1,), T=1, num_fields=2))
+    gap = pd.read_csv(page.parent / "gap.csv")
+    assert set(gap["verdict"]) == {"undecided"} and gap.loc[gap["variant"] == "residual", "gap"].isna().all()
+    assert "residual" in gap_table(gap, 0)
