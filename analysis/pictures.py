@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.variants import BASELINES, colour, is_variant, ordered, title
 
-COLUMNS = 7
+COLUMNS = (8, 7, 6)
 INCHES = 1.75  # width of a picture
 
 Images = Mapping[str, np.ndarray]  # name → (K, Y, X), "<variant>/steps" → (steps, K, Y, X) or (steps, Y, X)
@@ -18,21 +18,24 @@ Images = Mapping[str, np.ndarray]  # name → (K, Y, X), "<variant>/steps" → (
 def examples(images: Images, scores: Mapping[str, float], k: int = 0) -> Figure:
     """Field k as everything restores it at its last step: input, baselines, every variant, truth.
 
+    One grey scale, the truth's, but for the input: its level has a brightness of its own and would be black or white.
     scores: name → PSNR of that field in dB, printed above its picture.
     """
     names = example_names(images)
     low, high = grey_scale(images["truth"][k])
-    num_columns = min(len(names), COLUMNS)
+    num_columns = min(len(names), min(COLUMNS, key=lambda columns: -len(names) % columns))  # fewest places left over
     num_rows = -(-len(names) // num_columns)
     size_y, size_x = images["truth"].shape[1:]
     height = INCHES * size_y / size_x + 0.66
     figure = Figure(figsize=(INCHES * num_columns, height * num_rows), layout="constrained")
     grid = figure.subplots(num_rows, num_columns, squeeze=False)
     for axes, name in zip(grid.flat, names, strict=False):
-        axes.imshow(images[name][k], cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        black, white = grey_scale(images[name][k]) if name == "input" else (low, high)
+        axes.imshow(images[name][k], cmap="gray", vmin=black, vmax=white, interpolation="nearest")
         score = f"\n{scores[name]:.1f} dB" if np.isfinite(scores.get(name, np.nan)) else ""
         shown = {"weight": "normal", "color": colour(name)} if is_variant(name) else {"weight": "bold"}
-        axes.set_title(_wrapped(title(name)) + score, fontsize=8.5, **shown)
+        heading = "input, its own greys" if name == "input" else title(name)
+        axes.set_title(_wrapped(heading) + score, fontsize=8.5, **shown)
     for axes in grid.flat:
         axes.set_axis_off()
     return figure
@@ -70,9 +73,9 @@ def example_names(images: Images) -> list[str]:
     return [*first, *ordered(name for name in whole if is_variant(name)), *last]
 
 
-def grey_scale(truth: np.ndarray) -> tuple[float, float]:
-    """Black and white of all pictures of a field: the truth's 0.5th and 99.8th percentile."""
-    low, high = np.quantile(truth, [0.005, 0.998])
+def grey_scale(image: np.ndarray) -> tuple[float, float]:
+    """What is shown black and white: the 0.5th and the 99.8th percentile of an image, usually the truth."""
+    low, high = np.quantile(image, [0.005, 0.998])
     return float(low), float(max(high, low + 1e-6))
 
 

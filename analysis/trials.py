@@ -39,7 +39,8 @@ def _row(record: dict[str, Any], store: Store) -> dict[str, Any]:
     for name in ("seconds", "device"):
         row[name] = published.get(name) if row[name] is None else row[name]
     row |= {f"params.{name}": value for name, value in (record.get("params") or {}).items()}
-    row |= {f"metrics.{name}": value for name, value in metrics.items()}
+    # what Tune reports carries the configuration flattened beside the metrics; params and config.json have it already
+    row |= {f"metrics.{name}": value for name, value in metrics.items() if not name.startswith("config/")}
     return row
 
 

@@ -137,7 +137,7 @@ def trials():
     for number, (state, value) in enumerate([("COMPLETE", 30.1), ("COMPLETE", 31.9), ("PRUNED", 25.0)]):
         records.append(
             {"study": "unet", "stage": "unet", "number": number, "state": state, "seed": 7, "seconds": 20.0 + number}
-            | {"params": {"width": 8 * (number + 1), "lr": 1e-3}, "metrics": {"val/psnr": value}}
+            | {"params": {"width": 8 * (number + 1), "lr": 1e-3}, "metrics": {"val/psnr": value, "config/width": 8}}
             | {"fingerprint": f"{number:016x}", "upstreams": {}, "mlflow_run_id": f"run{number}", "device": "cpu"}
             | {"reason": "stopped early" if state == "PRUNED" else None}
         )

@@ -77,9 +77,10 @@ def test_pictures_share_the_grey_scale_of_the_truth():
     images = {name: rng.random((2, 16, 16)) * (k + 1) for k, name in enumerate(names)}
     figure = pictures.examples(images, {"unet": 31.74})
     shown = [axes for axes in figure.axes if axes.images]
-    assert [axes.get_title().split("\n")[0] for axes in shown][:4] == ["input", "UNet", "HDN", "direct"]
+    assert [axes.get_title().split("\n")[0] for axes in shown][:4] == ["input, its own", "UNet", "HDN", "direct"]
     assert shown[1].get_title() == "UNet\n31.7 dB" and shown[-1].get_title() == "truth"
-    assert {axes.images[0].get_clim() for axes in shown} == {pictures.grey_scale(images["truth"][0])}
+    assert {axes.images[0].get_clim() for axes in shown[1:]} == {pictures.grey_scale(images["truth"][0])}
+    assert shown[0].images[0].get_clim() == pictures.grey_scale(images["input"][0])
 
 
 def test_an_acquired_frame_that_is_the_truth_is_shown_once():

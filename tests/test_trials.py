@@ -11,6 +11,7 @@ def test_one_row_per_trial_with_params_and_metrics(tmp_path):
     assert list(table["study"]) == ["degrader", "unet", "unet", "unet"]
     unet = table[table["study"] == "unet"].set_index("number")
     assert unet.loc[1, "metrics.val/psnr"] == 31.9 and unet.loc[1, "params.width"] == "16"
+    assert "metrics.config/width" not in table
     assert unet.loc[2, "state"] == "PRUNED" and unet.loc[2, "reason"] == "stopped early"
     assert unet["mlflow_run_id"].tolist() == ["run0", "run1", "run2"]
 
