@@ -39,9 +39,7 @@ def test_psnr_is_that_of_scikit_image(pair):
 def test_a_channel_axis_makes_no_difference(pair):
     prediction, reference = pair
     for metric in (metrics.mse, metrics.psnr, metrics.psnr_ri, metrics.ssim, metrics.band_errors):
-        torch.testing.assert_close(
-            metric(prediction[:, None], reference[:, None]), metric(prediction, reference)
-        )
+        torch.testing.assert_close(metric(prediction[:, None], reference[:, None]), metric(prediction, reference))
 
 
 def test_range_invariant_psnr_by_hand():
@@ -62,9 +60,7 @@ def test_range_invariant_psnr_forgives_gain_and_offset_and_nothing_else(pair):
 
 def test_a_constant_prediction_scores_the_variance(pair):
     _, reference = pair
-    expected = 10 * torch.log10(
-        metrics.range(reference) ** 2 / reference.double().var(dim=(1, 2), correction=0)
-    )
+    expected = 10 * torch.log10(metrics.range(reference) ** 2 / reference.double().var(dim=(1, 2), correction=0))
     torch.testing.assert_close(metrics.psnr_ri(torch.full_like(reference, 7), reference), expected)
 
 
@@ -102,15 +98,9 @@ def test_spectrum_by_hand():
     x = torch.arange(64, dtype=torch.float64)
     low, high = (torch.cos(2 * math.pi * f * x / 64).expand(1, 64, 64) for f in (4, 28))
     reference, prediction = low + high, low + 0.5 * high + 3
-    assert metrics.band_errors(prediction, reference)[0, [0, 3]].tolist() == pytest.approx(
-        [0, 0.25], abs=1e-6
-    )
-    assert metrics.power_ratio(prediction, reference)[0, [0, 3]].tolist() == pytest.approx(
-        [1, 0.25], abs=1e-6
-    )
-    torch.testing.assert_close(
-        metrics.band_errors(0 * reference, reference).sum(), torch.tensor(4.0).double()
-    )
+    assert metrics.band_errors(prediction, reference)[0, [0, 3]].tolist() == pytest.approx([0, 0.25], abs=1e-6)
+    assert metrics.power_ratio(prediction, reference)[0, [0, 3]].tolist() == pytest.approx([1, 0.25], abs=1e-6)
+    torch.testing.assert_close(metrics.band_errors(0 * reference, reference).sum(), torch.tensor(4.0).double())
 
 
 def test_drift_by_hand():
