@@ -43,6 +43,7 @@ class JournalSearch(OptunaSearch):
         self._space: Any = space
         self._ot_study: Any = optuna_study
         self._ot_trials: dict[str, optuna.Trial] = {}
+        self._reported: dict[str, set[int]] = {}  # epochs, those before an interruption included
         self._study = study
         self._make_execution = make_execution
         self._trial_config = dict(trial_config)
@@ -55,6 +56,7 @@ class JournalSearch(OptunaSearch):
             return Searcher.FINISHED
         self.num_left -= 1
         orphan = self._orphans.pop(0) if self._orphans else None
+        self._reported[trial_id] = set() if orphan is None else set(orphan.intermediate_values)
         trial = self._ot_study.ask() if orphan is None else optuna.Trial(self._ot_study, orphan._trial_id)
         self._ot_trials[trial_id] = trial
         trial.set_user_attr("owner", asdict(Owner.myself()))
@@ -72,10 +74,12 @@ class JournalSearch(OptunaSearch):
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Report an intermediate value where the study has one objective and the epoch has it."""
-        metric = self._study.objective[0].metric
-        value = result.get(metric)
-        if len(self._study.objective) == 1 and not result.get("finished") and value is not None and is_finite(value):
-            self._ot_trials[trial_id].report(float(value), int(result["epoch"]))
+        value, epoch = result.get(self._study.objective[0].metric), result.get("epoch")
+        if len(self._study.objective) > 1 or value is None or not is_finite(value) or epoch is None:
+            return
+        if epoch not in self._reported[trial_id]:
+            self._reported[trial_id].add(epoch)
+            self._ot_trials[trial_id].report(float(value), epoch)
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Tell Optuna how the trial ended."""

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,20 @@ def test_what_nobody_works_on_is_handed_out_again_under_its_own_number(tmp_path:
     undisturbed = searcher(tmp_path / "other")
     for number, trial in enumerate(search._ot_study.trials):
         assert undisturbed.suggest(str(number))["params"] == trial.params
+
+
+def test_an_epoch_that_is_repeated_after_an_interruption_is_reported_once(tmp_path: Path) -> None:
+    epoch = {"finished": False, "val/psnr": 20.0, "epoch": 1}
+    search = searcher(tmp_path)
+    search.suggest("a")
+    search.on_trial_result("a", epoch)
+    again = searcher(tmp_path)
+    assert again.suggest("b")["number"] == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again.on_trial_result("b", epoch)
+        again.on_trial_result("b", {**epoch, "epoch": 2})
+    assert again._ot_study.trials[0].intermediate_values == {1: 20.0, 2: 20.0}
 
 
 def test_what_another_driver_works_on_is_left_to_it(tmp_path: Path) -> None:
