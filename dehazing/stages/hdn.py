@@ -36,7 +36,7 @@ class Config:
     clean_target: str = "frame"
     patch_px: int = 64
     batch_size: int = 8
-    num_epochs: int = 12
+    num_epochs: int = 15
     steps_per_epoch: int = 20
 
 

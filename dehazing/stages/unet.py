@@ -32,7 +32,7 @@ class Config:
     clean_target: str = "frame"  # frame (as acquired) | truth (the simulator's, noise-free)
     patch_px: int = 64
     batch_size: int = 8
-    num_epochs: int = 10
+    num_epochs: int = 15
     steps_per_epoch: int = 20
 
 
