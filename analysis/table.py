@@ -49,6 +49,8 @@ def gap_table(
     if trajectories is not None:
         head += ["first", "end"]
     head += [f"gap to {title(name)}, dB" for name in baselines]
+    invariant = {row.variant: row.gaps for row in gap_rows(gap, final_step, metric="psnr_ri")}
+    head += [f"range-invariant, to {title(name)}" for name in baselines]
     lines, group = [head], "chosen"
     for row in rows:
         if degrader(row.variant) != group:
@@ -57,7 +59,9 @@ def gap_table(
         line = [row.variant]
         if trajectories is not None:
             line += [f"{row.first:.1f}", f"{row.end:.1f}"]
-        lines.append(line + [gap_text(row.gaps[name]) for name in baselines])
+        line += [gap_text(row.gaps[name]) for name in baselines]
+        # brightness and contrast forgiven: what is left is structure
+        lines.append(line + [f"{invariant[row.variant][name]['gap']:+.2f}" for name in baselines])
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `… | head`: whoever read has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         command = shlex.join(["python", "-m", "studies", *words])
         print(f"\nStopped. Nothing that was finished is lost: `{command}` goes on from here.", file=sys.stderr)

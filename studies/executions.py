@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -78,6 +79,19 @@ def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
         except ValueError as error:
             raise ValueError(f"{study.name}: its search space and settings must fit its stage: {error}") from error
         suggestions.append(suggestion)
+    for point in study.points:
+        sampling.enqueue_trial(dict(point))
+        trial = sampling.ask()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna warns of a value out of range and samples another one
+            space(trial)
+        lost = [f"{name}: {value}" for name, value in point.items() if trial.params.get(name) != value]
+        if lost:
+            raise ValueError(
+                f"{study.name}.yaml: points: every entry must be a parameter of the space, within its range and in use "
+                f"with the others, but {', '.join(lost)} in {dict(point)} is not; "
+                f"the space has {', '.join(ranges_of(study))}."
+            )
     for name in ranges_of(study):
         if study.kind != "iterative" and name in study.config:
             raise ValueError(

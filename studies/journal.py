@@ -41,6 +41,8 @@ def open_study(store: JournalStorage, name: str, study: Study, sampler: BaseSamp
         found = optuna.load_study(study_name=name, storage=store, sampler=sampler)  # creating would write
     except KeyError:
         found = optuna.create_study(storage=store, study_name=name, directions=directions, sampler=sampler)
+        for point in study.points:
+            found.enqueue_trial(dict(point))
     recorded = [direction.name.lower() for direction in found.directions]
     if recorded != directions:
         raise ValueError(f"The study {name} was begun with the directions {recorded}, but its file says {directions}.")

@@ -40,8 +40,9 @@ class Study:
     """A study at one scale; its name is its file's stem.
 
     upstreams: role of the stage → study that fills it. config: settings of the stage's Config that differ from
-    its defaults. space: overrides of the ranges of the stage's search space. controls: instances trained beside
-    the chosen one at confirmation, with the chosen settings but for these.
+    its defaults. space: overrides of the ranges of the stage's search space. points: suggestions to try first, by
+    parameter; what a point leaves out is sampled. controls: instances trained beside the chosen one at confirmation,
+    with the chosen settings but for these.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Study:
     scheduler: Literal["none", "asha"] = "none"
     config: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, Any] = field(default_factory=dict)
+    points: tuple[Mapping[str, Any], ...] = ()
     controls: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

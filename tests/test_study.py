@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from studies import journal
+from studies.executions import check, space_of
 from studies.scale import read_scale, scale_names
 from studies.settings import parse
 from studies.study import ordered, read_studies, study_names
@@ -108,3 +110,27 @@ def test_set_reaches_settings_ranges_and_budgets() -> None:
 def test_set_refuses_what_it_cannot_place(assignment: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse([assignment], SHIPPED)
+
+
+@pytest.mark.parametrize(
+    ("point", "lost"),
+    [
+        ({"variant": "refine_G", "num_refinement": 1}, "num_refinement: 1"),
+        ({"variant": "combine_z", "num_refinements": 1}, "num_refinements: 1"),
+        ({"variant": "refine_G", "num_refinements": 99}, "num_refinements: 99"),
+    ],
+    ids=["misspelt", "of another variant", "out of range"],
+)
+def test_a_point_that_the_space_would_not_take_is_refused(point, lost):
+    study = read_studies(["iterative"], "quickstart", {"iterative": {"points": [point]}})["iterative"]
+    with pytest.raises(ValueError, match=rf"points: .*but {lost}"):
+        check(study)
+
+
+def test_points_are_asked_first_and_the_rest_is_drawn(tmp_path):
+    study = read_studies(["iterative"], "quickstart")["iterative"]
+    opened = journal.open_study(journal.storage(tmp_path), "points", study)
+    for point in study.points:
+        trial = opened.ask()
+        space_of(study)(trial)
+        assert {name: trial.params[name] for name in point} == dict(point)

@@ -87,7 +87,6 @@ def test_a_stopped_trial_goes_on_from_its_checkpoint(store: Store) -> None:
     assert results[-1]["val/psnr"] == whole["val/psnr"], "the same numbers, to the bit"
 
 
-@pytest.mark.filterwarnings("ignore:Converting a tensor")
 def test_a_failure_of_the_stage_is_a_result_with_its_reason(store: Store) -> None:
     trial = UNet(config(store, execution(lr=1e30, num_epochs=40)))
     last = steps(trial)[-1]

@@ -12,4 +12,4 @@ def sample(hdn: HVAE, x_t: Tensor, num_samples: int, generator: torch.Generator)
     """Posterior samples of the clean image, (num_samples, N, 1, Y, X), for x_t (N, 1, Y, X)."""
     with torch.random.fork_rng(devices=[x_t.device] if x_t.is_cuda else []):
         torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-        return torch.stack([hdn(x_t)[0] for _ in range(num_samples)])
+        return hdn.sample(x_t, num_samples)

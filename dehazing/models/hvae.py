@@ -76,10 +76,16 @@ class HVAE(nn.Module):
 
         def sample(i: int, q: Gaussian, p: Gaussian) -> Tensor:
             gaussians.insert(0, (q, p))
-            return q.mean + torch.exp(0.5 * q.log_var) * torch.randn_like(q.mean)
+            return _drawn(q)
 
         mean = self._crop(self._down_the_ladder(self._up_the_ladder(x), sample), x)
         return mean, gaussians
+
+    def sample(self, x: Tensor, num_samples: int) -> Tensor:
+        """Reconstructions from posterior samples, (num_samples, N, 1, Y, X); the bottom-up pass is shared."""
+        seen = [h.repeat(num_samples, 1, 1, 1) for h in self._up_the_ladder(x)]
+        padded = self._down_the_ladder(seen, lambda i, q, p: _drawn(q))
+        return self._crop(padded, x).unflatten(0, (num_samples, len(x)))
 
     def encode(self, x: Tensor) -> Latent:
         """E(x) of Eq. 10, the posterior mean of every group, standardised; the image is padded to a multiple of 2^n."""
@@ -162,6 +168,10 @@ class HVAE(nn.Module):
     @staticmethod
     def _crop(padded: Tensor, x: Tensor) -> Tensor:
         return padded[..., : x.shape[-2], : x.shape[-1]]
+
+
+def _drawn(q: Gaussian) -> Tensor:
+    return q.mean + torch.exp(0.5 * q.log_var) * torch.randn_like(q.mean)
 
 
 def _gaussian(parameters: Tensor) -> Gaussian:

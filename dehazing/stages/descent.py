@@ -38,7 +38,9 @@ class Descent:
     def step(self, loss: Tensor) -> None:
         """One step against the gradient of `loss`; FloatingPointError where it is not finite."""
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"The loss must stay finite, but became {float(loss.detach())} at step {self.num_done}.")
+            raise FloatingPointError(
+                f"The loss must stay finite, but became {float(loss.detach())} at step {self.num_done}."
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * self._share(self.num_done)
         self.optimizer.zero_grad(set_to_none=True)

@@ -70,7 +70,7 @@ class Config:
     split: str = "validation"  # validation | test
     num_samples: int = 8  # of HDN's posterior
     num_examples: int = 3  # fields whose pictures are kept
-    full: bool = False  # also the controls of one step, and pictures; for the confirmation
+    full: bool = False  # for the confirmation: every level of the baselines, the controls of one step, pictures
 
 
 def needs(config: Config) -> tuple[str, ...]:
@@ -114,6 +114,7 @@ class Stage:
             hvae,
             self.config.num_samples,
             self.context.seed,
+            every_level=self.config.full,
         )
         for domain_name in DOMAINS:
             chosen = [c for c in self.config.configurations if c.domain == domain_name]
@@ -159,7 +160,7 @@ class Stage:
             self.one_step += controls_of_one_step(named, z, haze_alpha, domain.domain)
         for group in _groups(configurations):
             self._run_group(domain, group, z, haze_alpha, operators)
-        if domain.domain == "latents":
+        if self.config.full and domain.domain == "latents":
             self._run_teacher_forced(domain, z, T)
 
     def _operators(

@@ -73,8 +73,9 @@ def one_shot_scores(
     autoencoder: Any,
     num_samples: int,
     seed: int,
+    every_level: bool,
 ) -> dict[str, Tensor]:
-    """Score what takes one step, from every level: input, UNet, HDN; and at T the ceiling; the pictures at T.
+    """Score what takes one step, from every level or T alone: input, UNet, HDN; at T the ceiling; the pictures at T.
 
     `autoencoded` is Dec(E(x_t)), the latent route without restoration; the ceilings are Dec(E(x_0)), of the acquired
     frame and of what is scored against.
@@ -82,7 +83,7 @@ def one_shot_scores(
     T = x.shape[1] - 1
     networks = {name: weights.load(upstreams[name], str(x.device)) for name in ("unet", "hdn")}
     pictures: dict[str, Tensor] = {}
-    for level in range(T, 0, -1):
+    for level in range(T, 0 if every_level else T - 1, -1):
         x_t = x[:, level]
         images = {
             "input": x_t,
