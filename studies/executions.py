@@ -85,12 +85,13 @@ def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna warns of a value out of range and samples another one
             space(trial)
-        lost = [f"{name}: {value}" for name, value in point.items() if trial.params.get(name) != value]
+        ranges = ranges_of(study)
+        lost = [f"{name}: {value}" for name, value in point.items() if not _taken(name, value, trial, ranges)]
         if lost:
             raise ValueError(
                 f"{study.name}.yaml: points: every entry must be a parameter of the space, within its range and in use "
                 f"with the others, but {', '.join(lost)} in {dict(point)} is not; "
-                f"the space has {', '.join(ranges_of(study))}."
+                f"the space has {', '.join(ranges)}."
             )
     for name in ranges_of(study):
         if study.kind != "iterative" and name in study.config:
@@ -104,6 +105,14 @@ def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
         except ValueError as error:
             raise ValueError(f"{study.name}.yaml: controls: `{name}`: {error}") from error
     return suggestions
+
+
+def _taken(name: str, value: Any, trial: optuna.Trial, ranges: Mapping[str, Any]) -> bool:
+    """Whether a trial that was asked with this value of a parameter took it, and within its range."""
+    if name not in trial.params or trial.params[name] != value:
+        return False
+    domain = ranges[name]
+    return value in domain["choices"] if "choices" in domain else domain["low"] <= value <= domain["high"]
 
 
 def _check_control(study: Study, changes: Any, suggestion: Mapping[str, Any], upstreams: Mapping[str, str]) -> None:
