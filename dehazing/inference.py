@@ -102,7 +102,7 @@ def refine_G(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
         z0_hat = networks.R(z_t, t)
         _record(trajectory, z_t, z0_hat)
         if t > 1:
-            z_t = _refined_by_G(networks.G(z0_hat, t - 1, z_t), t, networks, settings)
+            z_t = _refined_by_G(networks.G(z0_hat, t - 1, z_t), z_t, t, networks, settings)
     return trajectory
 
 
@@ -124,18 +124,19 @@ def refine_both(z_T: Latent, networks: Networks, settings: Settings) -> Trajecto
         z0_hat = _refined_by_R(networks.R(z_t, t), t, networks, settings)
         _record(trajectory, z_t, z0_hat)
         if t > 1:
-            z_t = _refined_by_G(networks.G(z0_hat, t - 1, z_t), t, networks, settings)
+            z_t = _refined_by_G(networks.G(z0_hat, t - 1, z_t), z_t, t, networks, settings)
     return trajectory
 
 
 def residual(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
     """z_{t-1} = z_t - G(z0_hat, t) + G(z0_hat, t-1), which cancels R's first-order errors (Cold Diffusion, Alg. 2)."""
-    trajectory, z_t = Trajectory([], []), z_T
+    trajectory, z_t, z_above = Trajectory([], []), z_T, z_T  # z_above: the latent that G to level t starts from
     for t in range(settings.T, 0, -1):
         z0_hat = networks.R(z_t, t)
         _record(trajectory, z_t, z0_hat)
         if t > 1:
-            here, there = networks.G(z0_hat, t, z_t), networks.G(z0_hat, t - 1, z_t)
+            here, there = networks.G(z0_hat, t, z_above), networks.G(z0_hat, t - 1, z_t)
+            z_above = z_t
             z_t = tuple(z - g_t + g_s for z, g_t, g_s in zip(z_t, here, there, strict=True))
     return trajectory
 
@@ -191,10 +192,9 @@ def _refined_by_R(z0_hat: Latent, t: int, networks: Networks, settings: Settings
     return z0_hat
 
 
-def _refined_by_G(z: Latent, t: int, networks: Networks, settings: Settings) -> Latent:
+def _refined_by_G(z: Latent, z_t: Latent, t: int, networks: Networks, settings: Settings) -> Latent:
     for k in range(int(settings.num_refinements.max())):
-        projected = networks.P(z)
-        again = networks.G(networks.R(projected, t - 1), t - 1, projected)
+        again = networks.G(networks.R(networks.P(z), t - 1), t - 1, z_t)
         z = _where(k < settings.num_refinements, again, z)
     return z
 

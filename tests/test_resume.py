@@ -26,7 +26,7 @@ CONFIGS = {
     "hvae": {**BRIEF, **LADDER},
     "restorer": {**BRIEF, "width": 8, "latent_noise": 0.1, "lambda_decoder": 0.1},
     "degrader": {**BRIEF, "width": 8, "discriminator_width": 8, "pool_size": 3, "anchor": "z_T"},
-    "iterative": {"configurations": [{"variant": "direct"}, {"variant": "refine_both"}], "num_samples": 2},
+    "iterative": {"configurations": [{"variant": "direct"}, {"variant": "refine_both"}]},
 }
 UPSTREAMS = {
     "unet": (),

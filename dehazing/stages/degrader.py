@@ -18,9 +18,10 @@ from dehazing.data.latents import Latent, at_level, crop_latents
 from dehazing.models.degrader import Discriminator, Operator
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
+from dehazing.stages.bounds import require
 from dehazing.stages.descent import Descent
 from dehazing.stages.images import Images
-from dehazing.stages.loop_domain import DOMAINS, NEEDS, LoopDomain
+from dehazing.stages.loop_domain import DOMAINS, NEEDS, PIXEL_CHANNELS, LoopDomain
 from dehazing.stages.pool import Pool
 
 ANCHORS = ("none", "z_T", "z_t")
@@ -53,13 +54,16 @@ class Config:
     steps_per_epoch: int = 24
 
     def __post_init__(self) -> None:
-        for name, value, valid in (
-            ("anchor", self.anchor, ANCHORS),
-            ("cos_target", self.cos_target, COS_TARGETS),
-            ("domain", self.domain, DOMAINS),
-        ):
-            if value not in valid:
-                raise ValueError(f"`{name}` must be one of {', '.join(valid)}, but got {value!r}.")
+        require(
+            self,
+            positive=("width", "discriminator_width", "lr", "patch_px", "batch_size", "num_epochs", "steps_per_epoch"),
+            not_negative=("lambda_cyc", "lambda_cos", "lambda_pair", "pool_size"),
+            shares=("beta1", "ema_decay"),
+            choices={"anchor": ANCHORS, "cos_target": COS_TARGETS, "domain": DOMAINS},
+        )
+        coarsest = 2 ** (len(PIXEL_CHANNELS) - 1)
+        if self.domain == "pixels" and self.patch_px % coarsest:
+            raise ValueError(f"In pixels `patch_px` must be a multiple of {coarsest}, but got {self.patch_px}.")
 
 
 def needs(config: Config) -> tuple[str, ...]:
@@ -192,16 +196,21 @@ class Stage:
     def _validate(self) -> dict[str, float]:
         """PSNR of `direct` at its end, and G's one-step error from the true z_0, on the validation split."""
         T, G = self.images.T, self.descent.averaged["G"]
-        z_T = at_level(self.z_validation, T)
-        networks = inference.Networks(R=self.domain.R, G=bind(G, self.config.anchor, z_T), P=lambda z: z)
         settings = inference.Settings(T, torch.zeros(T + 1, 1), torch.zeros(1), torch.zeros(T + 1))
-        trajectory = inference.direct(z_T, networks, settings)
         height, width = self.images.validation.shape[-2:]
-        scores = self.images.score(self.domain.Dec(trajectory.z0_hat[-1])[:, 0, :height, :width])
+        images, errors = [], []
+        for i in range(len(self.images.validation)):  # field by field, so that memory stays bounded
+            z = tuple(group[i : i + 1] for group in self.z_validation)
+            z_T = at_level(z, T)
+            networks = inference.Networks(R=self.domain.R, G=bind(G, self.config.anchor, z_T), P=lambda z: z)
+            z0_hat = inference.direct(z_T, networks, settings).z0_hat[-1]
+            images.append(self.domain.Dec(z0_hat)[:, 0, :height, :width])
+            errors += one_step_errors(G, self.config.anchor, z)[: max(T - 1, 1)]
+        scores = self.images.score(torch.cat(images))
         return {
             "val/psnr_direct": scores["val/psnr"],
             "val/psnr_ri_direct": scores["val/psnr_ri"],
-            "val/one_step_error": sum(one_step_errors(G, self.config.anchor, self.z_validation)[:-1]) / max(T - 1, 1),
+            "val/one_step_error": sum(errors) / len(errors),
         }
 
 

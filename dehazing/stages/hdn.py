@@ -12,9 +12,10 @@ from dehazing.models import hdn
 from dehazing.models.hvae import HVAE
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
+from dehazing.stages.bounds import require
 from dehazing.stages.descent import Descent
 from dehazing.stages.elbo import elbo
-from dehazing.stages.images import Images, draw_pairs
+from dehazing.stages.images import CLEAN_TARGETS, Images, draw_pairs
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,19 @@ class Config:
     batch_size: int = 8
     num_epochs: int = 15
     steps_per_epoch: int = 20
+
+    def __post_init__(self) -> None:
+        if not self.latent_channels or min(self.latent_channels) < 1:
+            raise ValueError(
+                f"`latent_channels` must name groups of at least one channel, but got {self.latent_channels}."
+            )
+        require(
+            self,
+            positive=("width", "num_samples", "lr", "patch_px", "batch_size", "num_epochs", "steps_per_epoch"),
+            not_negative=("beta", "weight_decay", "free_nats"),
+            shares=("share_at_T", "ema_decay"),
+            choices={"clean_target": CLEAN_TARGETS},
+        )
 
 
 def needs(config: Config) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from dehazing.data.patches import random_patches
 from dehazing.models.hvae import HVAE
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
+from dehazing.stages.bounds import require
 from dehazing.stages.descent import Descent
 from dehazing.stages.elbo import elbo
 from dehazing.stages.images import Images
@@ -40,8 +41,17 @@ class Config:
     steps_per_epoch: int = 20
 
     def __post_init__(self) -> None:
-        if len(self.latent_channels) < 3:
-            raise ValueError(f"`latent_channels` must name at least three groups, but got {self.latent_channels}.")
+        if len(self.latent_channels) < 3 or min(self.latent_channels) < 1:
+            raise ValueError(
+                "`latent_channels` must name at least three groups of at least one channel, "
+                f"but got {self.latent_channels}."
+            )
+        require(
+            self,
+            positive=("width", "lr", "patch_px", "batch_size", "num_epochs", "steps_per_epoch"),
+            not_negative=("beta", "weight_decay", "free_nats"),
+            shares=("ema_decay",),
+        )
 
 
 def needs(config: Config) -> tuple[str, ...]:

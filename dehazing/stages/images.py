@@ -10,6 +10,8 @@ from dehazing import metrics
 from dehazing.data.patches import random_patches
 from dehazing.data.series import Series
 
+CLEAN_TARGETS = ("frame", "truth")
+
 
 class Images:
     """Normalised frames of the training and validation splits, resident on the device.
@@ -18,8 +20,6 @@ class Images:
     """
 
     def __init__(self, series: Series, clean_target: str, device: str):
-        if clean_target not in ("frame", "truth"):
-            raise ValueError(f"`clean_target` must be frame or truth, but got {clean_target!r}.")
         train, truth = series.x("train"), series.truth("train")
         if clean_target == "truth" and truth is None:
             raise ValueError("`clean_target: truth` needs a simulated series, but this one has acquired frames only.")

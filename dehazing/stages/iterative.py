@@ -17,6 +17,7 @@ from dehazing import inference, schedules
 from dehazing.data.latents import Latent, at_level
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
+from dehazing.stages.bounds import require
 from dehazing.stages.degrader import bind, one_step_errors
 from dehazing.stages.images import reference
 from dehazing.stages.loop_domain import DOMAINS, NEEDS, LoopDomain
@@ -68,9 +69,15 @@ class Config:
     configurations: tuple[Configuration, ...] = (Configuration(),)
     # fixed
     split: str = "validation"  # validation | test
-    num_samples: int = 8  # of HDN's posterior
     num_examples: int = 3  # fields whose pictures are kept
     full: bool = False  # for the confirmation: every level of the baselines, the controls of one step, pictures
+
+    def __post_init__(self) -> None:
+        require(self, not_negative=("num_examples",), choices={"split": ("validation", "test")})
+        names = [configuration.label for configuration in self.configurations]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"Every configuration must have a name of its own, but these stand twice: {doubled}.")
 
 
 def needs(config: Config) -> tuple[str, ...]:
@@ -89,10 +96,6 @@ class Stage:
     num_epochs = 1
 
     def __init__(self, config: Config, context: Context):
-        names = [configuration.label for configuration in config.configurations]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise ValueError(f"Every configuration must have a name of its own, but these stand twice: {doubled}.")
         self.config, self.context, self.epoch = config, context, 0
         self.series, device = context.series, context.device
         self.x = torch.from_numpy(self.series.x(config.split)).to(device)  # (N, T + 1, Y, X)
@@ -112,7 +115,6 @@ class Stage:
             self.reference,
             self.context.upstreams,
             hvae,
-            self.config.num_samples,
             self.context.seed,
             every_level=self.config.full,
         )
@@ -144,7 +146,10 @@ class Stage:
         if self.config.full:
             num = self.config.num_examples
             kept = {name: images if name.endswith("/steps") else images[:num] for name, images in self.pictures.items()}
-            tensors = {name: images.detach().float().cpu().contiguous() for name, images in kept.items()}
+            tensors = {
+                name: images.detach().float().cpu().clone(memory_format=torch.contiguous_format)
+                for name, images in kept.items()
+            }
             files["examples.safetensors"] = safetensors.torch.save(tensors)
             files["one_step.json"] = json.dumps(self.one_step, indent=1).encode()
         return files

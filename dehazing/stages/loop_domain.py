@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dehazing.data.latents import Latent, at_level, encode_series
+from dehazing.models.blocks import pad_to_multiple
 from dehazing.stages import restorer, weights
 
 DOMAINS = ("latents", "pixels")
@@ -46,7 +47,9 @@ class LoopDomain:
 
     def E(self, x: Tensor) -> Latent:
         """Images (N, 1, Y, X) to latents (Eq. 10, 17)."""
-        return (x,) if self.domain == "pixels" else self.hvae.encode(x)
+        if self.domain == "pixels":
+            return (pad_to_multiple(x, 2 ** (len(PIXEL_CHANNELS) - 1)),)
+        return self.hvae.encode(x)
 
     def Dec(self, z: Latent) -> Tensor:
         """Latents to images (N, 1, Y', X'), padded as E padded them (Eq. 20)."""

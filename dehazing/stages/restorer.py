@@ -13,8 +13,9 @@ from dehazing.data.latents import Latent, at_level, crop_latents, encode_series
 from dehazing.models.restorer import LatentUNet
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
+from dehazing.stages.bounds import require
 from dehazing.stages.descent import Descent
-from dehazing.stages.images import Images, reference
+from dehazing.stages.images import CLEAN_TARGETS, Images, reference
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ class Config:
     batch_size: int = 16
     num_epochs: int = 10
     steps_per_epoch: int = 20
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            positive=("width", "lr", "patch_px", "batch_size", "num_epochs", "steps_per_epoch"),
+            not_negative=("lambda_decoder", "latent_noise", "weight_decay"),
+            shares=("share_at_T", "ema_decay"),
+            choices={"clean_target": CLEAN_TARGETS},
+        )
 
 
 def needs(config: Config) -> tuple[str, ...]:
@@ -108,11 +118,14 @@ class Stage:
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
-        z_T = at_level(self.validation, 0)
-        z0_hat = restore(self.descent.averaged, z_T, self.images.T)
-        error = losses.restoration_latent(at_level(self.validation_0, 0), z0_hat)
         height, width = self.images.validation.shape[-2:]
-        return {"val/latent_error": float(error), **self.images.score(self.hvae.decode(z0_hat)[:, 0, :height, :width])}
+        images, errors = [], []
+        for i in range(len(self.images.validation)):  # field by field, so that memory stays bounded
+            z_T, z_0 = (tuple(group[i : i + 1, 0] for group in z) for z in (self.validation, self.validation_0))
+            z0_hat = restore(self.descent.averaged, z_T, self.images.T)
+            errors.append(float(losses.restoration_latent(z_0, z0_hat)))
+            images.append(self.hvae.decode(z0_hat)[:, 0, :height, :width])
+        return {"val/latent_error": sum(errors) / len(errors), **self.images.score(torch.cat(images))}
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,6 @@ def one_shot_scores(
     reference: Tensor,
     upstreams: Mapping[str, Path],
     autoencoder: Any,
-    num_samples: int,
     seed: int,
     every_level: bool,
 ) -> dict[str, Tensor]:
@@ -81,6 +81,7 @@ def one_shot_scores(
     frame and of what is scored against.
     """
     T = x.shape[1] - 1
+    num_samples = json.loads((upstreams["hdn"] / "config.json").read_text())["config"]["num_samples"]
     networks = {name: weights.load(upstreams[name], str(x.device)) for name in ("unet", "hdn")}
     pictures: dict[str, Tensor] = {}
     for level in range(T, 0 if every_level else T - 1, -1):

@@ -12,8 +12,9 @@ from dehazing import losses
 from dehazing.models.unet import UNet
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
+from dehazing.stages.bounds import require
 from dehazing.stages.descent import Descent
-from dehazing.stages.images import Images, draw_pairs
+from dehazing.stages.images import CLEAN_TARGETS, Images, draw_pairs
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,15 @@ class Config:
     batch_size: int = 8
     num_epochs: int = 15
     steps_per_epoch: int = 20
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            positive=("base", "depth", "lr", "patch_px", "batch_size", "num_epochs", "steps_per_epoch"),
+            not_negative=("weight_decay",),
+            shares=("share_at_T", "ema_decay"),
+            choices={"clean_target": CLEAN_TARGETS},
+        )
 
 
 def needs(config: Config) -> tuple[str, ...]:
