@@ -23,7 +23,7 @@ setup: $(VENV)/installed
 # The stamp is written last: a set-up that was cut off is made again, one that is whole installs nothing.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, but {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.11 …")'
-	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(RUN) -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 

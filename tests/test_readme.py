@@ -73,4 +73,4 @@ def test_the_readme_s_studies_run(tmp_path):
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         ran.append(words[3])
     assert "run" in ran
-    assert (tmp_path / "results").glob("*/report/index.html")
+    assert list((tmp_path / "results").glob("*/report/index.html"))
