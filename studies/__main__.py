@@ -43,9 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2
-    except BrokenPipeError:  # `… | head`: whoever read has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # `… | head`: whoever read has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        if "--verbose" in words:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        print(f"The system refused what it was asked for: {error.strerror or error}{where}.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         command = shlex.join(["python", "-m", "studies", *words])
         print(f"\nStopped. Nothing that was finished is lost: `{command}` goes on from here.", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dehazing.inference import COMBINATIONS, REFERENCES, VARIANTS, WITHOUT_G
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.store import Store
+from dehazing.pipeline.store import Store, Unwritable
 from studies.executions import needed
 from studies.progress import Progress, time_left
 from studies.scale import Scale
@@ -91,7 +91,7 @@ def confirm(
     """Execute what the store has not, each once and after its upstreams; what waits holds no CPU.
 
     wanted: (instance, seed) → execution, upstreams first. expected_s: instance → seconds, for the time left.
-    Returns the reasons of those that failed.
+    Returns the reasons of those that failed. Unwritable where the results folder cannot be written.
     """
     import ray
 
@@ -118,15 +118,17 @@ def confirm(
                 address = running.pop(ref)
                 done += weights[address]
                 try:
-                    reason = ray.get(ref)
+                    outcome = ray.get(ref)
                 except ray.exceptions.RayError as error:  # a worker that was lost twice, or could not go on
-                    reason = f"{type(error).__name__}: {' '.join(str(error).split())[-300:]}"
-                if reason:
-                    failed[missing[address][0]] = reason
+                    outcome = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[-300:]}"}
+                if "unwritable" in outcome:
+                    raise Unwritable(outcome["unwritable"])
+                if outcome:
+                    failed[missing[address][0]] = outcome["failed"]
             left = time_left(time.monotonic() - begun_s, done, total) or total / slots
             num_done = len(missing) - len(running)
             progress.show("confirmation", num_done, len(missing), min(slots, len(running)), left_s=left)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Unwritable):
         for ref in running:
             ray.cancel(ref, force=False)
         ray.wait(list(running), num_returns=len(running), timeout=5.0)
@@ -134,18 +136,22 @@ def confirm(
     return failed
 
 
-def _execute(fields: dict[str, Any], root: str, device: str, num_threads: int, *upstreams: str) -> str:
-    """In a worker: make sure that the execution is published; returns the reason where it failed, else nothing."""
+def _execute(
+    fields: dict[str, Any], root: str, device: str, num_threads: int, *upstreams: dict[str, str]
+) -> dict[str, str]:
+    """In a worker: make sure that the execution is published; {} where it is, else why: {failed} or {unwritable}."""
     import torch
 
     from dehazing.pipeline.execute import execute
 
-    reasons = [reason for reason in upstreams if reason]
-    if reasons:
-        return reasons[0]
+    unmet = [outcome for outcome in upstreams if outcome]
+    if unmet:
+        return unmet[0]
     torch.set_num_threads(num_threads)
     try:
         execute(Execution(**fields), Store(root), device=device)
+    except Unwritable as error:
+        return {"unwritable": str(error)}
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
+        return {"failed": f"{type(error).__name__}: {error}"}
+    return {}

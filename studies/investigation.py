@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from dehazing.data.dataset import digest
 from optuna.trial import FrozenTrial, TrialState
 
+from dehazing.data.dataset import digest
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.series import ensure_series, series_fingerprint
 from dehazing.pipeline.store import Store, writing
@@ -117,9 +117,13 @@ class Investigation:
             before_s = time.monotonic()
             make = partial(search_execution, study, self.series, self.scale.search_seed, self.upstreams(study))
             slots = self.slots
-            search(
+            lost = search(
                 study, optuna_study, space_of(study), make, self.root, self.scale, slots, self.tracker, self.progress
             )
+            self.failures += [
+                f"{study.name} trial {number}: its process was lost; the same command tries it again."
+                for number in lost
+            ]
             trials = optuna_study.get_trials(deepcopy=False)
             took = f" in {duration(time.monotonic() - before_s)}"
         else:

@@ -27,7 +27,10 @@ class JournalSearch(OptunaSearch):
     space: define-by-run function. make_execution: nested suggestion → Execution. A trial that the journal holds
     as running and that nobody works on any more is handed out again under its own number with its own parameters;
     its execution goes on from its checkpoint in the store. Missing, NaN or infinite objective: FAIL with the
-    reason. Stopped before its end: PRUNED, so never the best.
+    reason. Stopped before its end: PRUNED, so never the best. What ended through no fault of its own (a process that
+    was lost, a results folder that cannot be written) is told nothing, so that the next run hands it out again.
+
+    lost: numbers of the trials whose process was lost. unwritable: why nothing can be written; "" while all is well.
     """
 
     def __init__(
@@ -47,12 +50,14 @@ class JournalSearch(OptunaSearch):
         self._study = study
         self._make_execution = make_execution
         self._trial_config = dict(trial_config)
+        self.lost: list[int] = []
+        self.unwritable = ""
         self._orphans = [trial for trial in optuna_study.get_trials(deepcopy=False) if is_orphan(trial)]
         self.num_left = study.num_trials - num_taken(optuna_study.get_trials(deepcopy=False))
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial's configuration; FINISHED once the budget is spent."""
-        if self.num_left <= 0:
+        """The next trial's configuration; FINISHED once the budget is spent, or where nothing can be written."""
+        if self.num_left <= 0 or self.unwritable:
             return Searcher.FINISHED
         self.num_left -= 1
         orphan = self._orphans.pop(0) if self._orphans else None
@@ -87,8 +92,14 @@ class JournalSearch(OptunaSearch):
         if trial is None:
             return
         result = result or {}
+        if "unwritable" in result:
+            self.unwritable = str(result["unwritable"])
+            return
+        if error and "failed" not in result:
+            self.lost.append(trial.number)
+            return
         values = [result.get(o.metric) for o in self._study.objective]
-        reason = _reason_of_failure(self._study, values, result, error)
+        reason = _reason_of_failure(self._study, values, result)
         if reason is not None:
             self._tell(trial, TrialState.FAIL, reason=reason)
         elif not result.get("finished"):
@@ -137,11 +148,9 @@ def is_finite(value: Any) -> bool:
     return is_number(value) and math.isfinite(value)
 
 
-def _reason_of_failure(study: Study, values: list[Any], result: Mapping[str, Any], error: bool) -> str | None:
+def _reason_of_failure(study: Study, values: list[Any], result: Mapping[str, Any]) -> str | None:
     if "failed" in result:
         return str(result["failed"])
-    if error:
-        return "its process was lost, or could not go on"
     if not result.get("finished"):
         return None
     for objective, value in zip(study.objective, values, strict=True):

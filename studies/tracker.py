@@ -136,7 +136,7 @@ class Tracker:
         from mlflow.entities import Dataset, DatasetInput, Param, RunTag
 
         tags = {**self.tags, **run.tags, "owner": json.dumps(asdict(Owner.myself()))}
-        if run.run_id is not None:
+        if run.run_id is not None and self._knows(run.run_id):
             self._client.update_run(run.run_id, status="RUNNING")
             self._client.set_tag(run.run_id, "owner", tags["owner"])
             self._ids[run.key] = run.run_id
@@ -153,6 +153,18 @@ class Tracker:
             self._client.log_dict(run_id, dict(run.config), "config.json")
         if run.on_id is not None:
             run.on_id(run_id)
+
+    def _knows(self, run_id: str) -> bool:
+        """Whether the database still has the run: it may have been deleted, which the journal does not know."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return True
 
     def _log(self, key: str, numbers: Mapping[str, float], step: int, now_ms: int) -> None:
         from mlflow.entities import Metric

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import shutil
+import signal
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.store import Unwritable, writing
 from studies import journal
 from studies.progress import Progress, time_left
 from studies.scale import Scale
@@ -32,37 +36,69 @@ def search(
     slots: int,
     tracker: Tracker,
     progress: Progress,
-) -> None:
-    """Run what is left of the study's budget, `slots` trials side by side. KeyboardInterrupt where it was stopped."""
+) -> list[int]:
+    """Run what is left of the study's budget, `slots` trials side by side.
+
+    Returns the numbers of the trials whose process was lost: they stay open, for the next run.
+    KeyboardInterrupt where it was stopped, Unwritable where the results folder cannot be written.
+    """
     trial_config = {"root": str(root), "num_threads": scale.num_cpus, "device": "cuda" if scale.num_gpus else "cpu"}
     searcher = JournalSearch(study, optuna_study, space, make_execution, trial_config)
     follower = Follower(study, optuna_study, tracker, progress)
     trainable = importlib.import_module(f"trainables.{study.kind}").TRAINABLE
-    scratch = root / "tune"
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": scale.num_cpus, "gpu": scale.num_gpus}),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=_scheduler(study),
-            num_samples=max(1, searcher.num_left),
-            max_concurrent_trials=slots,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name=optuna_study.study_name.replace("/", "-"),
-            storage_path=str(scratch),
-            callbacks=[follower],
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=1),  # a lost worker; what fails by itself ends as a result
-        ),
-    )
-    try:
-        tuner.fit()
-    finally:
-        follower.end()
-        shutil.rmtree(scratch, ignore_errors=True)
-    if num_taken(optuna_study.get_trials(deepcopy=False)) < study.num_trials:
+    with _scratch(root) as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, {"cpu": scale.num_cpus, "gpu": scale.num_gpus}),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=_scheduler(study),
+                num_samples=max(1, searcher.num_left),
+                max_concurrent_trials=slots,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=optuna_study.study_name.replace("/", "-"),
+                storage_path=scratch,
+                callbacks=[follower],
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=1),  # a lost worker; what fails by itself is a result
+            ),
+        )
+        try:
+            with _own_interrupt():
+                tuner.fit()
+        finally:
+            follower.end()
+    if searcher.unwritable:
+        raise Unwritable(searcher.unwritable)
+    if num_taken(optuna_study.get_trials(deepcopy=False)) + len(searcher.lost) < study.num_trials:
         raise KeyboardInterrupt
+    return searcher.lost
+
+
+@contextmanager
+def _scratch(root: Path) -> Iterator[str]:
+    """A folder of this search alone for what Tune writes: beside the store, as a cluster's nodes share that."""
+    with writing(root):
+        (root / "tune").mkdir(parents=True, exist_ok=True)
+        aside = tempfile.TemporaryDirectory(dir=root / "tune", ignore_cleanup_errors=True)
+    with aside as folder:
+        yield folder
+    with suppress(OSError):  # another search still uses it
+        (root / "tune").rmdir()
+
+
+@contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """Puts back what Ctrl-C did before: Tune leaves a handler of its own, which swallows it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Follower(tune.Callback):

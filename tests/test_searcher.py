@@ -85,11 +85,25 @@ def test_every_ending_is_told_as_what_it_was(
     assert trial.user_attrs.get("reason") == reason
 
 
-def test_a_lost_process_is_a_failed_trial(tmp_path: Path) -> None:
+def test_a_lost_process_spends_no_budget(tmp_path: Path) -> None:
+    search = searcher(tmp_path)
+    params = search.suggest("a")["params"]
+    search.on_trial_complete("a", None, error=True)
+    assert search.lost == [0] and search.num_left == 3, "not at once, as it might be lost again and again"
+    again = searcher(tmp_path)
+    assert again.num_left == 4
+    config = again.suggest("b")
+    assert (config["number"], config["params"]) == (0, params)
+
+
+def test_a_full_disk_stops_the_search_and_spends_no_budget(tmp_path: Path) -> None:
     search = searcher(tmp_path)
     search.suggest("a")
-    search.on_trial_complete("a", None, error=True)
-    assert search._ot_study.trials[0].state == TrialState.FAIL
+    search.on_trial_complete("a", {"unwritable": "The results folder is full.", "finished": False})
+    assert search.unwritable == "The results folder is full." and search.suggest("b") == Searcher.FINISHED
+    assert [trial.state for trial in search._ot_study.trials] == [TrialState.RUNNING]
+    again = searcher(tmp_path)
+    assert again.num_left == 4 and again.suggest("c")["number"] == 0
 
 
 def test_a_trial_that_was_stopped_early_is_never_chosen(tmp_path: Path) -> None:

@@ -97,6 +97,17 @@ def test_what_is_left_open_is_closed_as_killed_and_can_go_on(root: Path) -> None
     assert found["unet 0"].data.metrics["val/psnr"] == 21.0
 
 
+def test_a_run_that_the_database_lost_is_made_anew(root: Path) -> None:
+    ids: list[str] = []
+    tracker = Tracker(root, "lines-smoke", {}, DATA)
+    tracker.start(Run("study", "unet", run_id="0" * 32, on_id=ids.append))
+    tracker.start(Run("trial", "unet 0", "study"))
+    tracker.end("trial", "FINISHED")
+    tracker.close()
+    assert tracker.num_lost == 0, tracker.problem
+    assert ids == [runs(root)["unet"].info.run_id]
+
+
 def test_orphans_of_a_killed_driver_are_closed_at_start(root: Path) -> None:
     tracker = Tracker(root, "lines-smoke", {}, DATA)
     tracker.start(Run("trial", "unet 0"))

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
+import optuna
 import pytest
+from optuna.trial import TrialState
 from ray import tune
+from ray.tune.search import Searcher
 
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.store import Store
+from dehazing.pipeline.store import Store, Unwritable
 from dehazing.stages import KINDS
+from studies import journal, tuner
+from studies.executions import search_execution, space_of
+from studies.progress import Progress
+from studies.samplers import make_sampler
+from studies.scale import Scale
+from studies.study import Objective, Study
 from tests import tiny_series
 from trainables.trial import Trial
 from trainables.unet import UNet
@@ -92,6 +105,61 @@ def test_a_failure_of_the_stage_is_a_result_with_its_reason(store: Store) -> Non
     last = steps(trial)[-1]
     assert last["failed"].startswith("FloatingPointError: The loss must stay finite") and not last["finished"]
     assert trial.reset(config(store, execution())) and steps(trial)[-1]["finished"], "the actor serves the next one"
+
+
+def refuse(*arguments: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_no_failure_of_the_trial(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as full:
+        full.setattr("dehazing.pipeline.store._write", refuse)
+        last = steps(UNet(config(store, execution())))[-1]
+        assert "No space left" in last["unwritable"] and "failed" not in last and not last["finished"]
+    assert steps(UNet(config(store, execution())))[-1]["finished"], "with room again it goes on"
+
+
+class InProcess:
+    """Ray Tune's Tuner with every trial in this process."""
+
+    def __init__(self, trainable: Any, tune_config: Any, run_config: Any) -> None:
+        self.searcher = tune_config.search_alg
+
+    def fit(self) -> None:
+        for number in range(100):
+            asked = self.searcher.suggest(str(number))
+            if asked == Searcher.FINISHED:
+                return
+            self.searcher.on_trial_complete(str(number), steps(UNet(asked))[-1])
+
+
+def test_a_full_disk_ends_the_search_and_the_same_command_goes_on(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study("unet", "Works?", "unet", (Objective("val/psnr", "max"),), 2, sampler="random", config=SMALL)
+
+    def make(suggestion: Mapping[str, Any]) -> Execution:
+        return search_execution(study, tiny_series.NAME, 0, {}, suggestion)
+
+    def run() -> list[optuna.trial.FrozenTrial]:
+        opened = journal.open_study(journal.storage(tmp_path), "study", study, make_sampler("random", 0, 2))
+        silent = Progress(io.StringIO())
+        try:
+            tuner.search(study, opened, space_of(study), make, store.root, Scale(), 1, MagicMock(), silent)
+        finally:
+            trials.extend(opened.get_trials())
+        return trials
+
+    monkeypatch.setattr("ray.tune.Tuner", InProcess)
+    monkeypatch.setattr("ray.tune.with_resources", lambda trainable, resources: trainable)
+    trials: list[optuna.trial.FrozenTrial] = []
+    with monkeypatch.context() as full:
+        full.setattr("dehazing.pipeline.store._write", refuse)
+        with pytest.raises(Unwritable, match="No space left"):
+            run()
+    assert [trial.state for trial in trials] == [TrialState.RUNNING]
+    before = trials.pop().params
+    assert [trial.state for trial in run()] == [TrialState.COMPLETE] * 2 and trials[0].params == before
 
 
 def test_tunes_checkpoints_hold_nothing(store: Store, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from ray import tune
 
 from dehazing.pipeline.execute import executing
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.store import Store
+from dehazing.pipeline.lease import LeaseLost
+from dehazing.pipeline.store import Store, Unwritable
 
 # What would fail again however often it is tried. All else (a lost worker, a full disk) is infrastructure's.
 DETERMINISTIC = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
@@ -23,8 +24,8 @@ class Trial(tune.Trainable):
     config: root (absolute path), execution (the fields of an Execution), device, num_threads (the trial's CPUs).
     One `step` is one epoch; the last result carries `done=True`, `finished=True` and the final metrics. A
     deterministic failure ends the trial with `failed`, its reason, instead of the final metrics, and leaves the
-    actor warm for the next one. Resume lives in the store (partial checkpoints under the fingerprint), so Tune's
-    checkpoints hold nothing.
+    actor warm for the next one; a results folder that cannot be written ends it with `unwritable`. Resume lives in
+    the store (partial checkpoints under the fingerprint), so Tune's checkpoints hold nothing.
     """
 
     kind: ClassVar[str]
@@ -42,6 +43,10 @@ class Trial(tune.Trainable):
             for metrics in self._epochs:
                 return {**metrics, "finished": False}
             return {**self._final(), "finished": True, "done": True}
+        except Unwritable as error:
+            return {"unwritable": str(error), "finished": False, "done": True}
+        except LeaseLost:  # somebody else works on it now: asked again, this waits for them
+            raise
         except DETERMINISTIC as error:
             return {"failed": f"{type(error).__name__}: {error}", "finished": False, "done": True}
 

@@ -19,13 +19,17 @@ from pathlib import Path, PurePosixPath
 MANIFEST = "manifest.json"
 
 
+class Unwritable(ValueError):
+    """The results folder is full or cannot be written; what was under way can go on once it can."""
+
+
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turns a failure to write below `folder` into the one sentence that the user needs."""
+    """Turns a failure to write below `folder` into the one sentence that the user needs, Unwritable."""
     try:
         yield
     except OSError as error:
-        raise ValueError(
+        raise Unwritable(
             f"The results folder {folder} must be writable, but cannot be written: {error.strerror or error}."
         ) from error
 
@@ -56,7 +60,7 @@ class Store:
 
         `fence` is called before anything is moved into place and again right before the manifest appears; it
         raises where the right to publish was lost.
-        ValueError where the folder is full or cannot be written; checkpoints stay as they are.
+        Unwritable where the folder is full or cannot be written; checkpoints stay as they are.
         """
         if self.has(address):
             return
