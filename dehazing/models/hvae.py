@@ -88,7 +88,11 @@ class HVAE(nn.Module):
         return self._crop(padded, x).unflatten(0, (num_samples, len(x)))
 
     def encode(self, x: Tensor) -> Latent:
-        """E(x) of Eq. 10, the posterior mean of every group, standardised; the image is padded to a multiple of 2^n."""
+        """E(x) of Eq. 10, standardised; the image is padded to a multiple of 2^n.
+
+        The source leaves open whether E is the posterior's mean or a sample; it is the mean here, so that the loop and
+        its latents are deterministic.
+        """
         means: dict[int, Tensor] = {}
 
         def mean(i: int, q: Gaussian, p: Gaussian) -> Tensor:

@@ -37,7 +37,7 @@ class Config:
     clean_target: str = "frame"
     patch_px: int = 64
     batch_size: int = 8
-    num_epochs: int = 15
+    num_epochs: int = 18
     steps_per_epoch: int = 20
 
     def __post_init__(self) -> None:
