@@ -10,7 +10,9 @@ import tifffile
 from scipy.fft import rfft2
 
 from dehazing.data.camera import Camera
+from dehazing.data.dataset import make_series, read_dataset
 from dehazing.data.objects import Lines, random_lines
+from dehazing.data.ome import write_series
 from dehazing.data.simulator import NumFields, SimulatedConfig, focal_plane_image, simulate
 from dehazing.optics import Optics, kernels, transfer_functions
 
@@ -114,13 +116,29 @@ def test_a_stack_serves_as_the_object(tmp_path):
     assert series.regions_of_one_field
     assert series.x("train").shape == (2, 5, 64, 64)
     assert np.all(np.diff(series.offset) > 0)
+    again = make_series(read_dataset(write_series(series, tmp_path / "out", 1.4, 525.0)))
+    assert again.offset == series.offset
+    for one, other in zip(again.fields, series.fields, strict=True):
+        np.testing.assert_array_equal(one.frames, other.frames)
 
 
 @pytest.mark.skipif(not POLLEN.exists(), reason="../shared/data/stacks/pollen.tif is absent")
 def test_a_real_confocal_stack_serves_as_the_object():
-    config = replace(SMALL, object=str(POLLEN), num_fields=NumFields(2, 1, 1))
-    series = simulate(config, progress=False)
+    with pytest.raises(ValueError, match=r"`field_px` must be at most 80 .* but is 128"):
+        simulate(SimulatedConfig(object=str(POLLEN)), progress=False)
+
+
+@pytest.mark.skipif(not POLLEN.exists(), reason="../shared/data/stacks/pollen.tif is absent")
+def test_a_real_confocal_stack_is_simulated_and_read_back(tmp_path):
+    series = simulate(SimulatedConfig(object=str(POLLEN), field_px=64), progress=False)
     assert np.all(np.diff(series.offset) > 0)
+    assert any("16/2/4" in note for note in series.notes)
+    path = write_series(series, tmp_path, 1.4, 525.0)
+    again = make_series(read_dataset(path))
+    assert again.pinholes == series.pinholes and again.scale == series.scale
+    for one, other in zip(again.fields, series.fields, strict=True):
+        assert (one.name, one.split) == (other.name, other.split)
+        np.testing.assert_array_equal(one.frames, other.frames)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +149,26 @@ def test_a_real_confocal_stack_serves_as_the_object():
         ({"dz_um": 0.0}, "dz_um"),
         ({"seed": -1}, "seed >= 0"),
         ({"field_px": 8}, "field_px >= 16"),
+        ({"field_px": 10**30}, "none above 32768"),
+        ({"field_px": 20_000}, "at most 16 GiB of memory, but `field_px` = 20000"),
+        ({"dz_um": 1e-9}, "at most 16 GiB"),
+        ({"num_fields": NumFields(1_000_000, 1, 1)}, "at most 16 GiB"),
+        ({"depth_um": float("inf")}, "all finite"),
+        ({"dz_um": float("inf"), "depth_um": float("inf")}, "all finite"),
+        ({"pixel_size_um": float("inf")}, "all finite"),
     ],
 )
 def test_impossible_settings_are_refused(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         SimulatedConfig(**settings)
+
+
+def test_an_infinite_object_or_camera_is_refused():
+    with pytest.raises(ValueError, match="photons"):
+        Camera(photons=float("inf"))
+    with pytest.raises(ValueError, match="length_um"):
+        Lines(length_um=(1.0, float("inf")))
+    with pytest.raises(ValueError, match="tilt_deg"):
+        Lines(tilt_deg=float("inf"))
+    with pytest.raises(ValueError, match="No split may have more"):
+        NumFields(10**30, 1, 1)

@@ -18,9 +18,9 @@ class Camera:
     offset: float = 100.0  # counts
 
     def __post_init__(self) -> None:
-        if self.photons <= 0 or self.read_noise < 0 or self.offset < 0:
+        if not (0 < self.photons <= FULL_WELL and 0 <= self.read_noise <= FULL_WELL and 0 <= self.offset <= FULL_WELL):
             raise ValueError(
-                "`photons > 0`, `read_noise >= 0` and `offset >= 0` must hold, but got "
+                f"`photons > 0`, `read_noise >= 0` and `offset >= 0`, none above {FULL_WELL}, must hold, but got "
                 f"{self.photons}, {self.read_noise} and {self.offset}."
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +28,15 @@ class Lines:
     def __post_init__(self) -> None:
         for name in ("density_per_1000um3", "length_um", "brightness", "orientation_spread_deg"):
             low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"`0 < low <= high` must hold for `{name}`, but got [{low}, {high}].")
+            if not 0 < low <= high < math.inf:
+                raise ValueError(f"`0 < low <= high < inf` must hold for `{name}`, but got [{low}, {high}].")
         for name in ("brightness_spread", "tilt_deg", "curvature_per_um"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"`{name} >= 0` must hold, but got {getattr(self, name)}.")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"`0 <= {name} < inf` must hold, but got {getattr(self, name)}.")
+
+    def num_points(self, volume_um3: float) -> float:
+        """How many points the lines of the densest field of that volume are drawn with."""
+        return self.density_per_1000um3[1] * volume_um3 / 1000 * self.length_um[1] / STEP_UM
 
 
 def random_lines(

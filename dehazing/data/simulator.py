@@ -6,6 +6,7 @@ kept over the whole ladder, and every level looks at the same object.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,15 @@ from scipy.fft import irfft2, rfft2
 from tqdm import tqdm
 
 from dehazing.data.camera import Camera
+from dehazing.data.memory import check_memory, working_bytes
 from dehazing.data.normalise import normalisation
 from dehazing.data.objects import Lines, random_lines, read_stack
+from dehazing.data.places import Place, places_in_stack
 from dehazing.data.series import SPLITS, Field, Series
-from dehazing.data.split import Fractions, regions
 from dehazing.optics import Optics, kernels, padded_size, transfer_functions
+
+MAX_PX = 32768
+MAX_FIELDS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class NumFields:
     def __post_init__(self) -> None:
         if min(self.train, self.validation, self.test) < 1:
             raise ValueError(f"Every split needs at least one field, but got {self}.")
+        if max(self.train, self.validation, self.test) > MAX_FIELDS:
+            raise ValueError(f"No split may have more than {MAX_FIELDS} fields, but got {self}.")
 
 
 @dataclass(frozen=True)
@@ -59,17 +66,36 @@ class SimulatedConfig:
             raise ValueError(f"A series needs at least two pinholes, but got {list(self.pinholes_au)}.")
         if list(self.pinholes_au) != sorted(set(self.pinholes_au)) or self.pinholes_au[0] <= 0:
             raise ValueError(f"`pinholes_au` must be positive and rise, but got {list(self.pinholes_au)}.")
-        if self.field_px < 16 or self.pad_px < 0:
+        if not (16 <= self.field_px <= MAX_PX and 0 <= self.pad_px <= MAX_PX):
             raise ValueError(
-                f"`field_px >= 16` and `pad_px >= 0` must hold, but got {self.field_px} and {self.pad_px}."
+                f"`field_px >= 16` and `pad_px >= 0`, none above {MAX_PX}, must hold, but got "
+                f"{self.field_px} and {self.pad_px}."
             )
-        if not (self.pixel_size_um > 0 and 0 < self.dz_um <= self.depth_um):
+        finite = math.isfinite(self.pixel_size_um) and math.isfinite(self.depth_um)
+        if not (finite and self.pixel_size_um > 0 and 0 < self.dz_um <= self.depth_um):
             raise ValueError(
-                "`pixel_size_um > 0` and `0 < dz_um <= depth_um` must hold, but got "
+                "`pixel_size_um > 0` and `0 < dz_um <= depth_um` must hold, all finite, but got "
                 f"{self.pixel_size_um}, {self.dz_um} and {self.depth_um}."
             )
         if self.seed < 0:
             raise ValueError(f"`seed >= 0` must hold, but got {self.seed}.")
+        self.check_memory(self.field_px)
+
+    def check_memory(self, object_px: int) -> None:
+        """ValueError where an object `object_px` wide, padded, needs more memory than any machine is asked for."""
+        size = object_px + 2 * self.pad_px
+        num_depths = self.depth_um / self.dz_um + 1
+        needed = working_bytes(len(self.pinholes_au), num_depths, size, self.pixel_size_um, self.depth_um, self.optics)
+        num = self.num_fields.train + self.num_fields.validation + self.num_fields.test
+        needed += 8 * num * len(self.pinholes_au) * self.field_px**2  # frames and truth
+        if self.object == "lines":
+            volume_um3 = 2 * self.depth_um * (size * self.pixel_size_um) ** 2
+            needed += self.lines.num_points(volume_um3) * 100
+        check_memory(
+            needed,
+            f"`field_px` = {self.field_px}, `pad_px` = {self.pad_px}, `pixel_size_um` = {self.pixel_size_um:g}, "
+            f"`dz_um` = {self.dz_um:g}, `depth_um` = {self.depth_um:g}, {num} fields",
+        )
 
     @property
     def depths_um(self) -> np.ndarray:
@@ -82,9 +108,15 @@ def simulate(config: SimulatedConfig, progress: bool | None = None) -> Series:
 
     `progress`: a bar on stderr, by default only on a terminal.
     """
-    source = _fields_of_lines if config.object == "lines" else _fields_of_stack
-    total = sum(getattr(config.num_fields, split) for split in SPLITS)
-    bar = tqdm(source(config), "simulating", total, unit="field", disable=None if progress is None else not progress)
+    notes: list[str] = []
+    if config.object == "lines":
+        total = sum(getattr(config.num_fields, split) for split in SPLITS)
+        source = _fields_of_lines(config)
+    else:
+        stack = read_stack(Path(config.object))
+        places, notes = stack_places(config, stack.shape)
+        total, source = len(places), _fields_of_stack(config, stack, places)
+    bar = tqdm(source, "simulating", total, unit="field", disable=None if progress is None else not progress)
     fields = []
     for split, index, photons in bar:
         rng = _rng(config, split, index, "camera")
@@ -99,7 +131,17 @@ def simulate(config: SimulatedConfig, progress: bool | None = None) -> Series:
         scale=scale,
         pixel_size_um=config.pixel_size_um,
         regions_of_one_field=config.object != "lines",
+        notes=tuple(notes),
     )
+
+
+def stack_places(config: SimulatedConfig, shape: tuple[int, ...]) -> tuple[list[Place], list[str]]:
+    """Where in a stack (Z, Y, X) the fields lie, and notes; ValueError where the settings do not fit the stack."""
+    num_z, num_y, num_x = shape
+    nums = {split: getattr(config.num_fields, split) for split in SPLITS}
+    found = places_in_stack((num_z, num_y, num_x), nums, config.field_px, config.pad_px, config.dz_um, config.seed)
+    config.check_memory(max(num_y, num_x))
+    return found
 
 
 def focal_plane_image(object_planes: np.ndarray, transfer: np.ndarray, focus: int) -> np.ndarray:
@@ -138,36 +180,28 @@ def _fields_of_lines(config: SimulatedConfig) -> Iterator[tuple[str, int, np.nda
             yield split, index, gain * image[:, crop, crop]
 
 
-def _fields_of_stack(config: SimulatedConfig) -> Iterator[tuple[str, int, np.ndarray]]:
-    """Fields of disjoint regions of the stack, each at a focal plane and place of its own."""
-    stack = read_stack(Path(config.object))
-    num_z, num_y, num_x = stack.shape
-    region = regions((num_y, num_x), Fractions(), guard_px=0, minimum_px=config.field_px)
+def _fields_of_stack(
+    config: SimulatedConfig, stack: np.ndarray, places: list[Place]
+) -> Iterator[tuple[str, int, np.ndarray]]:
+    """The fields at the places, whose brightest in-focus structure gives the stated photons."""
+    num_y, num_x = stack.shape[1:]
     size = padded_size(max(num_y, num_x), config.pad_px)
     before = [(size - length) // 2 for length in (num_y, num_x)]
     after = [size - length - first for length, first in zip((num_y, num_x), before, strict=True)]
     pads = ((0, 0), *zip(before, after, strict=True))
     planes = rfft2(np.pad(stack, pads, mode="reflect" if max(after) < min(num_y, num_x) else "symmetric"))
     transfer = transfer_functions(config.optics, config.pinholes_au, config.depths_um, config.pixel_size_um, size)
-
-    images: dict[int, np.ndarray] = {}  # by focal plane
-    places = []
-    for split in SPLITS:
-        rows, columns = region[split]
-        for index in range(getattr(config.num_fields, split)):
-            rng = _rng(config, split, index, "object")
-            focus = int(rng.integers(num_z // 4, max(num_z // 4 + 1, num_z - num_z // 4)))
-            y = int(rng.integers(rows.start, rows.stop - config.field_px + 1))
-            x = int(rng.integers(columns.start, columns.stop - config.field_px + 1))
-            places.append((split, index, focus, y + before[0], x + before[1]))
-            if focus not in images:
-                images[focus] = focal_plane_image(planes, transfer, focus)
+    rows, columns = (slice(start, start + length) for start, length in zip(before, (num_y, num_x), strict=True))
+    images = {
+        focus: focal_plane_image(planes, transfer, focus)[:, rows, columns]
+        for focus in sorted({place.focus for place in places})
+    }
     brightest = max(float(np.percentile(image[0], 99.9)) for image in images.values())
     if brightest <= 0:
         raise ValueError(f"{Path(config.object).name} gives an image without light, so it cannot be an object.")
-    for split, index, focus, y, x in places:
-        seen = images[focus][:, y : y + config.field_px, x : x + config.field_px]
-        yield split, index, config.camera.photons / brightest * seen
+    for place in places:
+        seen = images[place.focus][:, place.y : place.y + config.field_px, place.x : place.x + config.field_px]
+        yield place.split, place.index, config.camera.photons / brightest * seen
 
 
 def _rng(config: SimulatedConfig, split: str, index: int, what: str) -> np.random.Generator:

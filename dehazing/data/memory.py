@@ -1,0 +1,28 @@
+"""How much memory a simulation takes, told before anything is allocated."""
+
+from __future__ import annotations
+
+import math
+
+from dehazing.optics import DR_UM, Optics
+
+MAX_GIB = 16
+
+
+def working_bytes(
+    num_levels: int, num_depths: float, size_px: float, pixel_um: float, depth_um: float, optics: Optics
+) -> float:
+    """Bytes, roughly, of the optics of `num_levels` pinholes on `size_px` x `size_px` pixels and of one object."""
+    window_um = max(20.0, 0.75 * size_px * pixel_um)
+    num_radii = window_um / DR_UM
+    directions = 4 * optics.refractive_index / (optics.excitation_nm * 1e-3) * (window_um + depth_um) + 40
+    psfs = 40 * num_radii**2 + 24 * directions * num_radii + 8 * directions**2
+    grids = (6 * num_levels + 16) * num_depths * size_px**2
+    return psfs + 32 * num_depths * (num_radii + directions) + grids
+
+
+def check_memory(needed: float, settings: str) -> None:
+    """ValueError where `needed` bytes are more than the bound; `settings` says what asks for them."""
+    gib = needed / 2**30 if math.isfinite(needed) else math.inf
+    if gib > MAX_GIB:
+        raise ValueError(f"A simulation must take at most {MAX_GIB} GiB of memory, but {settings} take {gib:.3g} GiB.")
