@@ -138,3 +138,31 @@ def test_random_damage_never_escapes_as_anything_but_a_sentence(tmp_path):
             read_tiff(path)
         except ValueError as error:
             assert path.name in str(error)
+
+
+def test_zero_as_white_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", IMAGE, photometric="miniswhite")
+    _refused(tmp_path / "a.tif", "states that 0 is white")
+
+
+def test_no_other_file_is_read_with_it(tmp_path):
+    tifffile.imwrite(tmp_path / "a.ome.tif", IMAGE, photometric="minisblack", ome=True, metadata={"axes": "CYX"})
+    ome = tifffile.tiffcomment(tmp_path / "a.ome.tif")
+    other = ome.replace("<TiffData ", "<TiffData FirstC='0' ", 1) if "FirstC" not in ome else ome
+    tifffile.imwrite(tmp_path / "b.ome.tif", IMAGE[0], photometric="minisblack")
+    named = other.replace("</TiffData>", "<UUID FileName='b.ome.tif'>urn:uuid:0</UUID></TiffData>")
+    tifffile.tiffcomment(tmp_path / "a.ome.tif", named.encode())
+    values = read_tiff(tmp_path / "a.ome.tif").values
+    assert values.shape[-2:] == IMAGE.shape[-2:]
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
+def test_a_truncated_file_is_said_to_be_so_and_no_exception_is_named(tmp_path, compression):
+    path = tmp_path / "cut.tif"
+    tifffile.imwrite(path, IMAGE, photometric="minisblack", compression=compression)
+    whole = path.read_bytes()
+    for share in (0.02, 0.3, 0.6, 0.95):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(ValueError, match="damaged or truncated") as refusal:
+            read_tiff(path)
+        assert "Error" not in str(refusal.value) and "tifffile" not in str(refusal.value)

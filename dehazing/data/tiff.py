@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ ALWAYS_PLAUSIBLE_BYTES = 64 * 2**20
 MAX_COMPRESSION = 1100  # deflate, the densest common codec, ends at 1032 : 1
 MAX_PAGES = 100_000
 COLOURS = {2: "RGB", 3: "palette colour", 5: "CMYK", 6: "YCbCr colour", 8: "CIELab", 9: "ICCLab", 10: "ITULab"}
+MINISWHITE = 0
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,17 @@ def read_tiff(path: Path) -> Tiff:
     _check_header(path)
     with _complaints() as complaints:
         try:
-            with tifffile.TiffFile(path) as tif:
+            with tifffile.TiffFile(path, _multifile=False) as tif:  # no other file that its OME-XML names
                 series = _only_series(tif, path)
                 _check_colour(tif, path)
                 _check_claims(series, path)
                 values = series.asarray()
                 axes, kind, ome = series.axes, series.kind, tif.ome_metadata
         except _Refused as refusal:
-            raise ValueError(str(refusal)) from None
+            if not complaints:
+                raise ValueError(str(refusal)) from None
         except Exception as error:  # a damaged file makes tifffile and the codecs raise anything at all
-            detail = " ".join(str(error).split())[:120]
-            raise ValueError(f"{path.name} is damaged or not a TIFF: {type(error).__name__}: {detail}.") from error
+            raise ValueError(f"{path.name} is damaged or truncated: its image cannot be decoded.") from error
     if complaints:
         raise ValueError(f"{path.name} is damaged or truncated: {complaints[0]}.")
     _check_values(values, path)
@@ -67,7 +69,7 @@ def _complaints() -> Iterator[list[str]]:
     def keep(record: logging.LogRecord) -> bool:
         message = record.getMessage()
         if record.levelno >= logging.ERROR and "TiffTag" not in message:
-            found.append(" ".join(message.split())[:120])
+            found.append(re.sub(r"^<[^>]*> *", "", " ".join(message.split()))[:120])
         return False
 
     logger = logging.getLogger("tifffile")
@@ -110,6 +112,8 @@ def _check_colour(tif: tifffile.TiffFile, path: Path) -> None:
     photometric = int(tif.pages.first.photometric)
     if photometric in COLOURS:
         raise _Refused(f"{path.name} must be grey, but is {COLOURS[photometric]}.")
+    if photometric == MINISWHITE:
+        raise _Refused(f"{path.name} must be brighter where its numbers are larger, but states that 0 is white.")
 
 
 def _check_claims(series: tifffile.TiffPageSeries, path: Path) -> None:
@@ -131,12 +135,14 @@ def _check_claims(series: tifffile.TiffPageSeries, path: Path) -> None:
     end = 0
     for page in series.pages:
         if page is None:
-            raise _Refused(f"{path.name} is incomplete: pages that its metadata names are missing.")
+            raise _Refused(
+                f"{path.name} is damaged or truncated, or one of several: pages that its metadata names are missing."
+            )
         end = max([end, *(o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))])
     if series.dataoffset is not None:
         end = max(end, series.dataoffset + claimed)
     if end > size:
-        raise _Refused(f"{path.name} is truncated: its pixels end at byte {end}, but it has {size} bytes.")
+        raise _Refused(f"{path.name} is damaged or truncated: its pixels end at byte {end}, but it has {size} bytes.")
 
 
 def _check_values(values: np.ndarray, path: Path) -> None:
