@@ -63,12 +63,15 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
 
 def shape(u: Tensor, kind: str, **parameters: float) -> Tensor:
     """Evaluate the schedule `kind` at u in [0, 1]; refuses unknown kinds and parameters that it does not have."""
-    if kind not in SHAPES:
+    if not isinstance(kind, str) or kind not in SHAPES:
         raise ValueError(f"The kind of an alpha schedule must be one of {', '.join(SHAPES)}, but got {kind!r}.")
     foreign = sorted(set(parameters) - set(PARAMETERS[kind]))
     if foreign:
         has = ", ".join(PARAMETERS[kind]) or "no parameters"
         raise ValueError(f"The alpha schedule {kind!r} has {has}, but got {', '.join(foreign)}.")
+    for name, value in parameters.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e6:
+            raise ValueError(f"`{name}` of the alpha schedule {kind!r} must be a number below 1e6, but got {value!r}.")
     return SHAPES[kind](u, **parameters)
 
 

@@ -9,6 +9,7 @@ import tifffile
 from dehazing.data.dataset import digest, make_series, read_dataset, with_scale
 from dehazing.data.pinhole_series import PinholeSeriesConfig
 from dehazing.data.simulator import NumFields, SimulatedConfig
+from dehazing.data.synthetic import SyntheticConfig
 
 DATASETS = Path(__file__).resolve().parents[1] / "studies" / "datasets"
 
@@ -49,6 +50,14 @@ def test_the_template_is_a_pinhole_series_relative_to_itself():
         ("- 1", "must be a mapping"),
         ("", "must be a mapping"),
         ("kind: [", "not valid YAML"),
+        ("kind: [a]", "`kind` must be one of"),
+        ("kind: {a: 1}", "`kind` must be one of"),
+        ("kind: pinhole_series\npath: a.tif\npixel_size_um: .inf", "`0 < pixel_size_um < inf` must hold"),
+        ("kind: simulated\ncamera: {photons: .inf}", "photons"),
+        ("kind: synthetic\nsource: {kind: simulated}\nalpha: {kind: [a]}", "must be one of linear"),
+        ("kind: synthetic\nsource: {kind: simulated}\nalpha: {kind: power, exponent: a}", "must be a number"),
+        ("kind: synthetic\nsource: {kind: simulated}\nalpha: {kind: power, exponent: .nan}", "must be a number"),
+        ("kind: synthetic\nsource: {kind: simulated}\nT: 1000000000000", "`T <= 1000`"),
     ],
 )
 def test_one_sentence_for_a_wrong_yaml(tmp_path, text, sentence):
@@ -99,3 +108,26 @@ def test_an_absent_object_is_refused(tmp_path):
         digest(config)
     with pytest.raises(ValueError, match=r"stack.tif does not exist"):
         make_series(config)
+
+
+def test_a_folder_may_be_named_with_special_letters(tmp_path):
+    image = np.random.default_rng(0).integers(0, 99, (2, 300, 80)).astype(np.uint8)
+    folder = tmp_path / "cells [1] {a} *?"
+    folder.mkdir()
+    tifffile.imwrite(folder / "x_{1}[2].tif", image, photometric="minisblack")
+    rest = "pinholes: [1, 2]\npinhole_unit: au\nguard_px: 8\nregister: false\n"
+    for path in ("'*.tif'", "'x_{1}[2].tif'", "'{fov}.tif'"):
+        config = read_dataset(written(folder, f"kind: pinhole_series\npath: {path}\n{rest}"))
+        assert make_series(config).T == 1, path
+
+
+def test_a_scales_source_may_be_by_kind(tmp_path):
+    wanted = {"T": 2, "source": {"simulated": {"field_px": 64}}}
+    config = read_dataset(written(tmp_path, "kind: synthetic\nsource: {kind: simulated}\n"))
+    smaller = with_scale(config, wanted)
+    assert isinstance(smaller, SyntheticConfig) and isinstance(smaller.source, SimulatedConfig)
+    assert smaller.source.field_px == 64 and smaller.T == 2
+    own = read_dataset(written(tmp_path, "kind: synthetic\nsource: {kind: pinhole_series, path: a.tif}\n"))
+    unchanged = with_scale(own, wanted)
+    assert isinstance(own, SyntheticConfig) and isinstance(unchanged, SyntheticConfig)
+    assert unchanged.source == own.source

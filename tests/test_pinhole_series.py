@@ -179,6 +179,8 @@ def test_what_does_not_fit_is_refused(fovs):
     refuse("nothing matches", fovs / "*.png")
     refuse(r"one entry per level, but has 2 and cell0.tif has 3", fovs / "*.tif", pinholes=(1.0, 2.0))
     refuse("`clean` must be one of the pinholes", fovs / "*.tif", clean=5.0, **three)
+    assert read(fovs / "*.tif", clean=2.01, **three).pinholes == (2.0, 3.0)
+    refuse("`clean` must be one of the pinholes", fovs / "*.tif", clean=2.1, **three)
     refuse("only one", fovs / "*.tif", clean=3.0, **three)
     refuse("must be positive and differ", fovs / "*.tif", pinholes=(1.0, 1.0, 2.0))
     refuse("`axes` must name the 3 dimensions", fovs / "*.tif", axes="YX", **three)
@@ -244,3 +246,43 @@ def test_the_kidney_series():
     assert series.regions_of_one_field
     assert len(series.names("test")) >= 8
     assert any("brightness does not grow" in note for note in series.notes)
+
+
+def test_the_metadatas_unit_is_taken_where_the_yaml_has_none(tmp_path):
+    for index in range(3):
+        ome(tmp_path / f"{index}.ome.tif", levels(index), [10.0, 20.0, 30.0])
+    series = read(tmp_path / "*.tif", pinholes=(10.0, 20.0, 30.0), pinhole_unit=None)
+    assert series.pinhole_unit == "um"
+    assert any("taken as um, the unit of the metadata" in note for note in series.notes)
+    assert not any("followed" in note for note in series.notes)
+
+
+def test_another_unit_in_the_metadata_is_said(tmp_path):
+    for index in range(3):
+        ome(tmp_path / f"{index}.ome.tif", levels(index), [10.0, 20.0, 30.0])
+    series = read(tmp_path / "*.tif", pinholes=(1.0, 2.0, 3.0))
+    assert series.pinhole_unit == "au"
+    assert any("[10, 20, 30] um, the YAML [1, 2, 3] au; the YAML is followed" in note for note in series.notes)
+
+
+def test_another_number_of_pinholes_in_the_metadata_is_said(tmp_path):
+    for index in range(3):
+        path = tmp_path / f"{index}.ome.tif"
+        ome(path, levels(index), [1.0, 2.0, 3.0])
+        fourth = '<Channel ID="Channel:0:3" PinholeSize="4" PinholeSizeUnit="µm"/>'
+        tifffile.tiffcomment(path, tifffile.tiffcomment(path).replace("<TiffData", f"{fourth}<TiffData", 1).encode())
+    series = read(tmp_path / "*.tif", pinholes=(1.0, 2.0, 3.0), pinhole_unit="um", axes="CYX")
+    assert any("[1, 2, 3, 4] um, the YAML [1, 2, 3] um" in note for note in series.notes)
+
+
+def test_constant_tiles_are_left_out_of_evaluation_and_that_is_said(tmp_path):
+    stack = levels(0, size=(560, 260))
+    stack[0, 360:, :130] = 100  # the left half of validation and test in the clean frame
+    write(tmp_path / "a.tif", stack)
+    settings = {"pinholes": (1.0, 2.0, 3.0), "guard_px": 16, "split": Fractions(0.5, 0.25, 0.25)}
+    series = read(tmp_path / "a.tif", **settings)
+    assert len(series.names("test")) == 4
+    assert any("Left out of the test split, constant in the clean frame: 4 of 8" in note for note in series.notes)
+    stack[0, 360:] = 100
+    write(tmp_path / "a.tif", stack)
+    refuse("test split must hold an image whose clean frame varies, but all", tmp_path / "a.tif", **settings)

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from dehazing.data.pinhole_files import find_files
+from dehazing.data.pinhole_files import escaped, find_files
 from dehazing.data.pinhole_series import PinholeSeriesConfig, read_series
 from dehazing.data.series import Series
 from dehazing.data.simulator import SimulatedConfig, simulate
@@ -42,7 +42,7 @@ def _config(mapping: Any, folder: Path, where: str) -> DatasetConfig:
     if not isinstance(mapping, Mapping):
         raise ValueError(f"{where} must be a mapping that begins with `kind`, but is {mapping!r:.60}.")
     kind = mapping.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         near = nearest(str(kind), KINDS)
         raise ValueError(f"{where}: `kind` must be one of {', '.join(KINDS)}, but is {kind!r} (nearest: {near}).")
     mapping = dict(mapping)
@@ -56,21 +56,21 @@ def _config(mapping: Any, folder: Path, where: str) -> DatasetConfig:
             raise ValueError(f"{where}: `source` must be simulated or a pinhole_series, but is synthetic.")
     config: DatasetConfig = from_mapping(KINDS[kind], mapping, where)
     if isinstance(config, PinholeSeriesConfig):
-        return replace(config, path=_absolute(folder, config.path))
+        relative = Path(config.path).expanduser()
+        return replace(config, path=str(Path(escaped(str(folder.resolve()))) / relative))
     if isinstance(config, SimulatedConfig) and config.object != "lines":
-        return replace(config, object=_absolute(folder, config.object))
+        return replace(config, object=str(folder.resolve() / Path(config.object).expanduser()))
     return config
-
-
-def _absolute(folder: Path, path: str) -> str:
-    return str(folder.resolve() / Path(path).expanduser())
 
 
 def with_scale(config: DatasetConfig, overrides: Mapping[str, Any]) -> DatasetConfig:
     """The configuration with a scale's settings in place of its own, nested ones merged; as strict as the YAML."""
     overrides = dict(overrides)
     if isinstance(config, SyntheticConfig) and "source" in overrides:
-        source = with_scale(config.source, overrides.pop("source"))
+        wanted = overrides.pop("source")
+        if isinstance(wanted, Mapping) and wanted and set(wanted) <= set(KINDS):  # by kind of source
+            wanted = wanted.get(config.source.kind, {})
+        source = with_scale(config.source, wanted)
         assert not isinstance(source, SyntheticConfig)
         config = replace(config, source=source)
     mapping = _merged(to_mapping(config), overrides)

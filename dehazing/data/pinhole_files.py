@@ -14,6 +14,7 @@ from dehazing.strict import nearest
 
 PLACEHOLDERS = {"fov": r"[^/\\]+?", "pinhole": r"[0-9]+(?:\.[0-9]+)?|inf|open", "split": r"[^/\\]+?"}
 GENERIC_AXES = set("IQ")
+ESCAPED = r"\[[*?\[{}]\]"
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,30 @@ class Levels:
     split: str | None
 
 
+def escaped(path: str) -> str:
+    """A path in which `find_files` takes every letter as it stands."""
+    return re.sub(r"[*?\[{}]", r"[\g<0>]", path)
+
+
 def find_files(pattern: str) -> list[Found]:
-    """The files of a path, glob, or pattern with {fov}, {pinhole} and {split}, in natural order; ValueError if none."""
-    parts = re.split(r"(\{[^}]*\})", pattern)
+    """The files of a path, glob, or pattern with {fov}, {pinhole} and {split}, in natural order; ValueError if none.
+
+    A special letter alone in brackets stands for itself, as `escaped` writes it.
+    """
+    plain = re.sub(ESCAPED, lambda found: found[0][1], pattern)
+    if Path(plain).is_file():
+        return [Found(Path(plain))]
+    parts = re.split(rf"({ESCAPED}|\{{[^}}]*\}})", pattern)
+    by_name = any(part.startswith("{") for part in parts)
     expression, wildcard, seen = "", "", set()
     for part in parts:
+        if re.fullmatch(ESCAPED, part):
+            expression += re.escape(part[1])
+            wildcard += part
+            continue
         if not part.startswith("{"):
             expression += "".join({"*": r"[^/\\]*", "?": r"[^/\\]"}.get(letter, re.escape(letter)) for letter in part)
-            wildcard += part.replace("[", "[[]") if len(parts) > 1 else part
+            wildcard += part.replace("[", "[[]") if by_name else part
             continue
         name = part[1:-1]
         if name not in PLACEHOLDERS:
@@ -56,8 +73,6 @@ def find_files(pattern: str) -> list[Found]:
         expression += f"(?P={name})" if name in seen else f"(?P<{name}>{PLACEHOLDERS[name]})"
         wildcard += "*"
         seen.add(name)
-    if Path(pattern).is_file():
-        return [Found(Path(pattern))]
     found = []
     for name in sorted(glob.glob(wildcard), key=_natural):  # noqa: PTH207 (pathlib takes no absolute pattern)
         match = re.fullmatch(expression, name) if seen else None
@@ -68,7 +83,7 @@ def find_files(pattern: str) -> list[Found]:
         size = None if pinhole is None else float("inf") if pinhole == "open" else float(pinhole)
         found.append(Found(Path(name), said.get("fov"), size, said.get("split")))
     if not found:
-        raise ValueError(f"`path` must name at least one file, but nothing matches {pattern}.")
+        raise ValueError(f"`path` must name at least one file, but nothing matches {plain}.")
     return found
 
 

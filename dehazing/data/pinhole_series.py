@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from dehazing.data.inspection import inspect
 from dehazing.data.normalise import normalisation
+from dehazing.data.ome_metadata import Acquisition
 from dehazing.data.pinhole_files import Levels, read_levels
-from dehazing.data.pinhole_settings import settle
-from dehazing.data.registration import NEGLIGIBLE_PX, registered
+from dehazing.data.pinhole_settings import acquisition, settle
+from dehazing.data.registration import registered
 from dehazing.data.series import SPLITS, Field, Series
 from dehazing.data.split import PATCH_PX, Fractions, regions, split_fields, tile_side, tiles
 
@@ -43,8 +45,8 @@ class PinholeSeriesConfig:
             raise ValueError(f"`tile_px` must be a multiple of 16 from {PATCH_PX} on, but is {self.tile_px}.")
         for name in ("pixel_size_um", "numerical_aperture", "emission_nm", "magnification"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"`{name} > 0` must hold, but got {value:g}.")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"`0 < {name} < inf` must hold, but got {value:g}.")
 
 
 def read_series(config: PinholeSeriesConfig) -> Series:
@@ -53,13 +55,15 @@ def read_series(config: PinholeSeriesConfig) -> Series:
     ValueError, one sentence naming the file, for whatever cannot be read as such a series.
     """
     levels, notes = read_levels(config.path, config.axes)
+    own, said = acquisition(levels, Acquisition(config.pixel_size_um, config.numerical_aperture, config.emission_nm))
+    notes += said
     settings, said = settle(
         levels,
         config.pinholes,
         config.pinhole_unit,
         config.clean,
-        config.numerical_aperture,
-        config.emission_nm,
+        own.numerical_aperture,
+        own.emission_nm,
         config.magnification,
     )
     notes += said
@@ -73,6 +77,8 @@ def read_series(config: PinholeSeriesConfig) -> Series:
             notes += note
     frames = _one_size(frames)
     fields, by_regions = _split(config, levels, frames)
+    fields, said = without_constant(fields)
+    notes += said
     offset, scale = normalisation(fields)
     return Series(
         fields=tuple(fields),
@@ -80,7 +86,7 @@ def read_series(config: PinholeSeriesConfig) -> Series:
         pinhole_unit=settings.unit,
         offset=offset,
         scale=scale,
-        pixel_size_um=config.pixel_size_um,
+        pixel_size_um=own.pixel_size_um,
         regions_of_one_field=by_regions,
         notes=tuple(notes),
     )
@@ -103,7 +109,7 @@ def _registered(name: str, frames: np.ndarray) -> tuple[np.ndarray, list[str]]:
         moved, shifts = registered(frames)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    if np.abs(shifts).max() <= NEGLIGIBLE_PX:
+    if not shifts.any():
         return moved, []
     shown = ", ".join(f"({y:+.2f}, {x:+.2f})" for y, x in shifts)
     return moved, [f"{name}: registered to the clean frame by shifts (y, x) of {shown} px."]
@@ -165,6 +171,24 @@ def _by_regions(config: PinholeSeriesConfig, names: list[str], frames: list[np.n
         for name, stack, region in found:
             fields += _tiled(f"{name}_{split}", split, stack, region[split], side)
     return fields
+
+
+def without_constant(fields: list[Field]) -> tuple[list[Field], list[str]]:
+    """The fields but those of validation and test whose clean frame is constant, and a note of how many these were.
+
+    ValueError where that leaves a split empty: a constant image has no range to score against.
+    """
+    varying = [field for field in fields if field.split == "train" or np.ptp(field.frames[0]) > 0]
+    notes = []
+    for split in SPLITS[1:]:
+        num, left = (sum(field.split == split for field in some) for some in (fields, varying))
+        if not left:
+            raise ValueError(
+                f"The {split} split must hold an image whose clean frame varies, but all {num} of it are constant."
+            )
+        if left < num:
+            notes.append(f"Left out of the {split} split, constant in the clean frame: {num - left} of {num} images.")
+    return varying, notes
 
 
 def _tiled(name: str, split: str, stack: np.ndarray, region: tuple[slice, slice], side: int) -> list[Field]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
-import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from dehazing.data.ome_metadata import Acquisition, ome_acquisition, ome_pinholes
 from dehazing.data.pinhole_files import Levels
 from dehazing.optics import airy_units
 
-UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "m": 1e6, "cm": 1e4, "Å": 1e-4}
+AGREE = 0.01  # relative: closer numbers are the same setting, rounded
 
 
 @dataclass(frozen=True)
@@ -24,40 +25,32 @@ class Settings:
     order: tuple[int, ...]  # level → index in file order
 
 
-def ome_pinholes(ome: str | None) -> tuple[tuple[float, ...], str] | None:
-    """Pinholes of the channels of OME-XML and their unit (um, px or au), or None where not every channel has one.
+def acquisition(levels: list[Levels], stated: Acquisition) -> tuple[Acquisition, list[str]]:
+    """Pixel size, aperture and wavelength: the YAML's where `stated`, else what the metadata of all fields agree on.
 
-    `PinholeSize` is a diameter in `PinholeSizeUnit`, µm by default, and means nothing where it is not positive; names
-    such as "pinhole 2 au" say it, too, and a channel whose name ends in "open" is open.
+    The notes say where the metadata disagree, with the YAML or among themselves.
     """
-    try:
-        image = None if ome is None else ElementTree.fromstring(ome).find("{*}Image")
-    except ElementTree.ParseError:
-        return None  # damaged metadata say nothing; the YAML has to
-    channels = [] if image is None else [tag for tag in image.iter() if tag.tag.endswith("}Channel")]
-    opened = [channel.get("Name", "").endswith("open") for channel in channels]
-    for reading in (_by_size, _by_name):
-        said = [None if is_open else reading(channel) for channel, is_open in zip(channels, opened, strict=True)]
-        units = {found[1] for found in said if found}
-        if len(units) == 1 and all(found or is_open for found, is_open in zip(said, opened, strict=True)):
-            return tuple(found[0] if found else math.inf for found in said), units.pop()
-    return None
-
-
-def _by_size(channel: ElementTree.Element) -> tuple[float, str] | None:
-    unit = channel.get("PinholeSizeUnit", "µm")
-    try:
-        size = float(channel.get("PinholeSize", "-1"))
-    except ValueError:
-        return None
-    if not 0 < size < math.inf or (unit != "pixel" and unit not in UM_PER_UNIT):
-        return None
-    return (size, "px") if unit == "pixel" else (size * UM_PER_UNIT[unit], "um")
-
-
-def _by_name(channel: ElementTree.Element) -> tuple[float, str] | None:
-    match = re.fullmatch(r"pinhole ([0-9.]+) (au|um|px)", channel.get("Name", ""))
-    return (float(match[1]), match[2]) if match else None
+    found = [ome_acquisition(level.ome) for level in levels]
+    settled: dict[str, float | None] = {}
+    notes = []
+    for name in ("pixel_size_um", "numerical_aperture", "emission_nm"):
+        said = {getattr(entry, name): level.files[0].name for entry, level in zip(found, levels, strict=True)}
+        value = settled[name] = getattr(stated, name)
+        numbers = sorted(number for number in said if number is not None)
+        if not numbers:
+            continue
+        if value is None and math.isclose(numbers[0], numbers[-1], rel_tol=AGREE):
+            settled[name] = numbers[0]
+        elif value is None:
+            shown = " and ".join(f"{number:g} ({said[number]})" for number in (numbers[0], numbers[-1]))
+            notes.append(f"The metadata disagree on `{name}`, {shown}: none is taken.")
+        else:
+            other = next((number for number in numbers if not math.isclose(number, value, rel_tol=AGREE)), None)
+            if other is not None:
+                notes.append(
+                    f"{said[other]}: its metadata say `{name}` {other:g}, the YAML {value:g}; the YAML is followed."
+                )
+    return Acquisition(**settled), notes
 
 
 def settle(
@@ -97,6 +90,9 @@ def settle(
                 "needs `numerical_aperture` and `emission_nm`)."
             )
         values, unit = in_metadata
+    elif unit is None and in_metadata is not None:
+        unit = in_metadata[1]
+        notes.append(f"`pinhole_unit` is not given: the pinholes are taken as {unit}, the unit of the metadata.")
     elif unit is None:
         unit = "au"
         notes.append("`pinhole_unit` is not given: the pinholes are taken as Airy units.")
@@ -109,20 +105,22 @@ def settle(
         raise ValueError(f"`pinholes` must be those of the file names, {_shown(in_names)}, but is {_shown(pinholes)}.")
     if pinholes and in_names:
         values = in_names
-    comparable = in_metadata is not None and in_metadata[1] == unit and len(in_metadata[0]) == count
-    if in_metadata and comparable and not np.allclose(values, in_metadata[0], rtol=0.01):
+    if in_metadata and (in_metadata[1] != unit or not _agree(values, in_metadata[0])):
+        who = "YAML" if pinholes else "file names"
         notes.append(
-            f"{name}: its metadata say pinholes {_shown(in_metadata[0])} {unit}, the YAML {_shown(values)}; "
-            "the YAML is followed."
+            f"{name}: its metadata say pinholes {_shown(in_metadata[0])} {in_metadata[1]}, the {who} {_shown(values)} "
+            f"{unit}; the {who} {'is' if pinholes else 'are'} followed."
         )
     if min(values) <= 0 or len(set(values)) < len(values):
         raise ValueError(f"Pinholes must be positive and differ, but are {_shown(values)}.")
     order = sorted(range(count), key=lambda index: values[index])
     if order != list(range(count)):
         notes.append(f"The levels are sorted by pinhole, from {_shown(values)} to {_shown(sorted(values))}.")
-    if clean is not None and clean not in values:
-        raise ValueError(f"`clean` must be one of the pinholes {_shown(sorted(values))}, but is {clean:g}.")
     if clean is not None:
+        nearest = min(values, key=partial(_apart, clean))
+        if _apart(clean, nearest) > AGREE * nearest:
+            raise ValueError(f"`clean` must be one of the pinholes {_shown(sorted(values))}, but is {clean:g}.")
+        clean = nearest
         left_out = [values[index] for index in order if values[index] < clean]
         if left_out:
             notes.append(f"Left out, smaller than the clean pinhole {clean:g} {unit}: {_shown(left_out)}.")
@@ -153,5 +151,13 @@ def _in_metadata(
     return values, "au"
 
 
-def _shown(values) -> str:
+def _apart(one: float, other: float) -> float:
+    return 0.0 if one == other else abs(one - other)  # inf - inf is no number
+
+
+def _agree(values: Sequence[float], others: Sequence[float]) -> bool:
+    return len(values) == len(others) and bool(np.allclose(values, others, rtol=AGREE))
+
+
+def _shown(values: Sequence[float] | None) -> str:
     return "none" if values is None else "[" + ", ".join("open" if v == math.inf else f"{v:g}" for v in values) + "]"

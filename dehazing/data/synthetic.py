@@ -16,6 +16,8 @@ from dehazing.data.simulator import SimulatedConfig
 from dehazing.degradation import degrade
 from dehazing.schedules import alpha
 
+MAX_T = 1000
+
 
 @dataclass(frozen=True)
 class SyntheticConfig:
@@ -32,6 +34,8 @@ class SyntheticConfig:
     def __post_init__(self) -> None:
         if not 0 < self.alpha_max <= 1:
             raise ValueError(f"`0 < alpha_max <= 1` must hold, but got {self.alpha_max}.")
+        if self.T > MAX_T:
+            raise ValueError(f"`T <= {MAX_T}` must hold, but got {self.T}.")
         if "kind" not in self.alpha:
             raise ValueError(f"`alpha` must name its `kind`, but is {dict(self.alpha)}.")
         if self.seed < 0:
