@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from optuna.trial import TrialState
 
+from dehazing.data.dataset import DatasetConfig, make_series
+from dehazing.data.objects import read_stack
+from dehazing.data.pinhole_series import PinholeSeriesConfig
+from dehazing.data.simulator import stack_places
+from dehazing.data.synthetic import SyntheticConfig
 from studies import asking, journal
 from studies.executions import check, ranges_of
 from studies.scale import scale_names
@@ -45,9 +51,13 @@ def plan(arguments: argparse.Namespace) -> int:
     investigation = asking.investigation(arguments)
     recorded = investigation.recorded()
     has_series = investigation.store.has(f"series/{investigation.series}")
+    notes = () if has_series else _notes_of_files(investigation.dataset)
     print(f"experiment {investigation.experiment} in {investigation.root}")
     print(f"dataset    {investigation.dataset_path}")
-    print(f"series     {investigation.series}, {'in the store' if has_series else 'to be made'}\n")
+    print(f"series     {investigation.series}, {'in the store' if has_series else 'to be made'}")
+    for note in notes:
+        print(f"note: {note}")
+    print()
     most, there = 0, 0
     for study in investigation.studies.values():
         trials = recorded[study.name] or []
@@ -99,6 +109,16 @@ def status(arguments: argparse.Namespace) -> int:
     page = investigation.root / investigation.experiment / "report" / "index.html"
     print(f"report     {page if page.exists() else 'not written yet'}")
     return 0
+
+
+def _notes_of_files(config: DatasetConfig) -> tuple[str, ...]:
+    """What the reader has to say of the files of a dataset; ValueError where they do not serve. Stores nothing."""
+    source = config.source if isinstance(config, SyntheticConfig) else config
+    if isinstance(source, PinholeSeriesConfig):
+        return make_series(config).notes
+    if source.object != "lines":
+        return tuple(stack_places(source, read_stack(Path(source.object)).shape)[1])
+    return ()
 
 
 def _confirmation(investigation: Any, recorded: Mapping[str, Any]) -> tuple[int, int, bool]:

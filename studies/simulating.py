@@ -28,6 +28,8 @@ def simulate(arguments: argparse.Namespace) -> int:
         out.mkdir(parents=True, exist_ok=True)
         (out / "dataset.yaml").touch()
     series = make_series(config)
+    for note in series.notes:
+        print(f"note: {note}")
     with writing(out):
         optics = getattr(config, "optics", None)  # by which Airy units become µm; a read series keeps its own unit
         write_series(series, out, *((optics.numerical_aperture, optics.emission_nm) if optics else ()))
