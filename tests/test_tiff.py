@@ -146,14 +146,20 @@ def test_zero_as_white_is_refused(tmp_path):
 
 
 def test_no_other_file_is_read_with_it(tmp_path):
-    tifffile.imwrite(tmp_path / "a.ome.tif", IMAGE, photometric="minisblack", ome=True, metadata={"axes": "CYX"})
-    ome = tifffile.tiffcomment(tmp_path / "a.ome.tif")
-    other = ome.replace("<TiffData ", "<TiffData FirstC='0' ", 1) if "FirstC" not in ome else ome
-    tifffile.imwrite(tmp_path / "b.ome.tif", IMAGE[0], photometric="minisblack")
-    named = other.replace("</TiffData>", "<UUID FileName='b.ome.tif'>urn:uuid:0</UUID></TiffData>")
-    tifffile.tiffcomment(tmp_path / "a.ome.tif", named.encode())
-    values = read_tiff(tmp_path / "a.ome.tif").values
-    assert values.shape[-2:] == IMAGE.shape[-2:]
+    """OME-XML may name any file as the place of its pages."""
+    planes = "".join(
+        f'<TiffData IFD="0" FirstC="{c}" PlaneCount="1"><UUID FileName="{name}.ome.tif">urn:{name}</UUID></TiffData>'
+        for c, name in enumerate("ab")
+    )
+    shape = 'SizeX="96" SizeY="80" SizeC="2" SizeZ="1" SizeT="1"'
+    pixels = f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" {shape}>'
+    schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    for index, name in enumerate("ab"):
+        ome = f'<OME xmlns="{schema}" UUID="urn:{name}"><Image ID="Image:0">{pixels}{planes}</Pixels></Image></OME>'
+        options = {"description": ome, "metadata": None}
+        tifffile.imwrite(tmp_path / f"{name}.ome.tif", IMAGE[index], photometric="minisblack", **options)
+    assert tifffile.imread(tmp_path / "a.ome.tif").shape == (2, 80, 96), "the other file is found by others"
+    np.testing.assert_array_equal(np.squeeze(read_tiff(tmp_path / "a.ome.tif").values), IMAGE[0])
 
 
 @pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
