@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -11,6 +12,7 @@ from analysis.gap import gap_between
 from analysis.table import Row
 from analysis.variants import BASELINES, ORACLES, family, is_variant, ordered, title
 
+DIVERGED_DB = 10.0  # below the input: what ends there has left the data
 NOT_ITERATING = ("stop", "identity", *ORACLES)
 
 
@@ -23,10 +25,11 @@ class Fact(NamedTuple):
     holds: bool
 
 
-def headline(rows: list[Row]) -> str:
+def headline(rows: list[Row], invariant: Sequence[Row] = ()) -> str:
     """The sentence at the top: where the source's loop ends, where the best way to iterate does.
 
-    rows: of `analysis.table.gap_rows` with trajectories.
+    rows: of `analysis.table.gap_rows` with trajectories. invariant: the same in range-invariant PSNR, which tells
+    what of the source's gap is structure.
     """
     iterating = [row for row in rows if family(row.variant) not in NOT_ITERATING and math.isfinite(row.end)]
     if not iterating:
@@ -37,6 +40,9 @@ def headline(rows: list[Row]) -> str:
     lower = sum(row.end < row.first - 0.05 for row in iterating)
     whose = "the source's loop" if source.variant.startswith("direct") else "the loop"
     text = f"After its last step {whose}, {title(source.variant)}, is at {source.end:.1f} dB: {_against(source)}."
+    structure = next((row for row in invariant if row.variant == source.variant and row.gaps), None)
+    if structure is not None:
+        text += f" With brightness and contrast forgiven, it is {_against(structure)}."
     if best.variant != source.variant:
         text += (
             f" The best of {len(iterating)} ways to iterate, {title(best.variant)}, ends at {best.end:.1f} dB:"
@@ -63,6 +69,17 @@ def caveats(confirmation: dict, num_fields: int) -> list[str]:
     return said
 
 
+def diverged(rows: list[Row]) -> str:
+    """A note that names the loops that end far below the input (or nowhere finite), and how they end; "" for none."""
+    names = ", ".join(title(row.variant) for row in rows)
+    return f"Diverged, ending more than {DIVERGED_DB:.0f} dB below the input: {names}." if rows else ""
+
+
+def is_diverged(row: Row, input_db: float) -> bool:
+    """Whether a loop ends more than DIVERGED_DB below the input, or nowhere finite."""
+    return not row.end >= input_db - DIVERGED_DB
+
+
 def acceptance(trajectories: pd.DataFrame, one_step: pd.DataFrame) -> list[Fact]:
     """Whether the baselines, the ceiling, R and G are good enough; gaps are range-invariant, at the haziest level."""
     present = set(trajectories["variant"])
@@ -84,11 +101,12 @@ def acceptance(trajectories: pd.DataFrame, one_step: pd.DataFrame) -> list[Fact]
                 Fact(text, value, "" if needed is None else f"≥ {needed:+.0f} dB", needed is None or gap >= needed)
             )
     errors = one_step.groupby("degrader")["error"].mean()
-    if "anchored" in errors:
-        others = ", ".join(f"{name} {errors[name]:.2f}" for name in ("blind", "leave", "bridge") if name in errors)
-        rivals = [errors[name] for name in ("blind", "leave") if name in errors]
-        value = f"anchored {errors['anchored']:.2f}; {others}"
-        holds = all(errors["anchored"] < rival for rival in rivals)
+    if len(errors):
+        names = ("anchored", "blind", "leave", "bridge", "degrader")
+        value = ", ".join(f"{name} {errors[name]:.3f}" if name in errors else f"no {name}" for name in names[:3])
+        value += "".join(f", {name} {errors[name]:.3f}" for name in names[3:] if name in errors)
+        known = {*names[:3]} <= set(errors.index)
+        holds = known and bool(errors["anchored"] < min(errors["blind"], errors["leave"]))
         facts.append(
             Fact("One step of G from the true z₀, mean over the steps", value, "anchored below blind and leave", holds)
         )

@@ -29,12 +29,13 @@ UNITS = {
 LINES = {"unet": ("#111111", "-"), "hdn": ("#111111", "--"), "input": ("#777777", ":"), "ceiling": ("#777777", "-.")}
 BARS = {"blind": "#D55E00", "anchored": "#0072B2", "degrader": "#009E73", "leave": "#999999", "bridge": "#A67C00"}
 BAR_TITLES = {
-    "blind": "blind G: from z₀ alone",
+    "blind": "blind G (the source's form): from z₀ alone",
     "anchored": "anchored G: also sees z_T",
     "degrader": "the G that the search chose",
     "leave": "z_t left as it is",
     "bridge": "linear bridge to z_T",
 }
+HIGH_DRIFT = 2.0  # the norm of the true latent twice over: a loop that drifts farther leaves the axes
 DEEP_DB = 8.0  # below the lowest line: what falls deeper leaves the axes
 NEAR = 0.3  # of the spread of the curves: a line farther from them is pointed at, not drawn
 LOOPS = ("direct", "combine", "refine", "residual", "other")  # families that call a degrader
@@ -62,11 +63,12 @@ def curves(trajectories: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table.dropna(subset=[metric]).reset_index()
 
 
-def per_step(table: pd.DataFrame, metric: str = "psnr") -> Figure:
+def per_step(table: pd.DataFrame, metric: str = "psnr", blind: bool = False) -> Figure:
     """A metric at every step for every variant, one panel per degrader, names at the ends of the curves.
 
     table: of `curves`. UNet, HDN, input and ceilings are the lines of their first step, where the table has them.
-    The shaded bands reach from the lowest to the highest seed.
+    The shaded bands reach from the lowest to the highest seed. What lies outside the axes, say a loop that diverged,
+    has an arrow at its number. blind: whether the degrader that the search chose is the source's form.
     """
     starts = table[table["step"] == table.groupby("variant")["step"].transform("min")]
     lines = {
@@ -74,7 +76,7 @@ def per_step(table: pd.DataFrame, metric: str = "psnr") -> Figure:
         for name, value in zip(starts["variant"], starts[metric], strict=True)
         if name.startswith(tuple(LINES)) and not is_variant(name)
     }
-    panels = _panels(table)
+    panels = _panels(table, blind)
     low, high = _limits(table, metric, lines)
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
@@ -135,13 +137,15 @@ def spread_apart(values: np.ndarray, step: float, low: float, high: float) -> np
     return places
 
 
-def _panels(table: pd.DataFrame) -> dict[str, list[str]]:
+def _panels(table: pd.DataFrame, blind: bool) -> dict[str, list[str]]:
     """Names of the variants by degrader; what calls none stands with the controls."""
     names = ordered(name for name in table["variant"] if is_variant(name))
     controls = [name for name in names if family(name) not in LOOPS or degrader(name) == "pixels"]
     loops = [name for name in names if name not in controls]
     panels = {
-        "with the degrader that the search chose": [name for name in loops if degrader(name) == "chosen"],
+        "with the chosen degrader, blind (the source's form)" if blind else "with the degrader that the search chose": [
+            name for name in loops if degrader(name) == "chosen"
+        ],
         "with a blind degrader (the source's)": [name for name in loops if degrader(name) == "blind"],
         "with an anchored degrader (also sees z_T)": [name for name in loops if degrader(name) == "anchored"],
         "controls": controls,
@@ -160,6 +164,9 @@ def _limits(table: pd.DataFrame, metric: str, lines: Mapping[str, float]) -> tup
     low, high = min([low, *inside]), max([high, *inside])
     if lines:
         low = max(low, min(lines.values()) - DEEP_DB)
+    if metric == "drift":
+        starts = table.loc[table["step"] == 0, metric]
+        high = min(high, max(HIGH_DRIFT, 1.5 * float(starts[np.isfinite(starts)].max())))
     pad = 0.04 * max(high - low, 1e-3)
     return low - pad, high + pad
 
@@ -180,7 +187,9 @@ def _draw(axes: Axes, table: pd.DataFrame, metric: str, names: Sequence[str], li
         axes.plot(rows["level"], rows[metric], color=ink, linewidth=1.6, marker="o", markersize=3)
         end = float(rows[metric].iloc[-1])
         text = title(name, with_degrader=degrader(name) == "pixels")
-        labels.append((end, f"{text} {end:.1f}" if lines else text, ink, "normal"))
+        if lines or end > high:
+            text += f" {end:.1f}" if lines else f" {end:.2g}"
+        labels.append((end, text, ink, "normal"))
     levels = sorted(table.loc[table["variant"].map(is_variant), "level"].unique())
     margin = 0.03 * max(levels[-1] - levels[0], 1)
     axes.set_xlim(levels[-1] + margin, levels[0] - margin)

@@ -17,6 +17,7 @@ from analysis.gap import gaps
 from analysis.table import Row, gap_rows, gap_table
 from analysis.trajectories import (
     Confirmation,
+    chosen_is_blind,
     read_confirmation,
     read_examples,
     read_one_step_errors,
@@ -59,22 +60,30 @@ def write_report(root: Path | str, experiment: str) -> Path:
         gap.to_csv(folder / "gap.csv", index=False)
         trajectories.to_parquet(folder / "trajectories.parquet", index=False)
         trials.to_parquet(folder / "trials.parquet", index=False)
-        drawn = draw(trajectories, one_step, images, folder / "figures")
+        blind = chosen_is_blind(confirmation)
+        drawn = draw(trajectories, one_step, images, folder / "figures", blind)
         page = folder / "index.html"
         page.write_text(_page(confirmation, gap, trajectories, one_step, trials, drawn), encoding="utf-8")
     return page
 
 
 def draw(
-    trajectories: pd.DataFrame, one_step: pd.DataFrame, images: Mapping[str, np.ndarray], folder: Path
+    trajectories: pd.DataFrame,
+    one_step: pd.DataFrame,
+    images: Mapping[str, np.ndarray],
+    folder: Path,
+    blind: bool = False,
 ) -> dict[str, Path]:
-    """Draws every figure that the tables have data for into a folder; name → path of the picture."""
+    """Draws every figure that the tables have data for into a folder; name → path of the picture.
+
+    blind: whether the degrader that the search chose is the source's form.
+    """
     drawn = {}
     for metric in ("psnr", "psnr_ri", "drift"):
         table = figures.curves(trajectories, metric)
         if table["variant"].map(is_variant).any():
             drawn[f"{metric}_per_step"] = figures.write(
-                figures.per_step(table, metric), table, folder, f"{metric}_per_step"
+                figures.per_step(table, metric, blind), table, folder, f"{metric}_per_step"
             )
     if len(one_step):
         drawn["one_step_errors"] = figures.write(figures.one_step_errors(one_step), one_step, folder, "one_step_errors")
@@ -114,7 +123,10 @@ def _page(
     environment.globals.update(title=title, colour=colour, family_title=family_title)
     return environment.get_template("report.html.j2").render(
         confirmation=confirmation,
-        headline=facts.headline(rows["psnr"]),
+        headline=facts.headline(rows["psnr"], rows["psnr_ri"]),
+        diverged={metric: _diverged(found, means, metric) for metric, found in rows.items()},
+        blind=chosen_is_blind(confirmation),
+        loops=_loops(confirmation),
         caveats=facts.caveats(confirmation, int(gap["num_fovs"].iloc[0])),
         facts=facts.acceptance(trajectories, one_step),
         rows={metric: _by_degrader(found) for metric, found in rows.items()},
@@ -144,6 +156,26 @@ def _by_step(trajectories: pd.DataFrame, gap: pd.DataFrame) -> list[tuple[str, d
 
 def _by_degrader(rows: list[Row]) -> list[tuple[str, list[Row]]]:
     return [(of, list(members)) for of, members in groupby(rows, lambda row: degrader(row.variant))]
+
+
+def _diverged(rows: list[Row], means: pd.DataFrame, metric: str) -> str:
+    if "input" not in means.index:
+        return ""
+    return facts.diverged([row for row in rows if facts.is_diverged(row, float(means[metric]["input"]))])
+
+
+def _loops(confirmation: Confirmation) -> list[tuple[str, str]]:
+    """Variant, its settings as text."""
+    return [
+        (loop["name"], ", ".join(f"{key} {_setting(value)}" for key, value in loop.items() if key != "name"))
+        for loop in confirmation.get("loops", [])
+    ]
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"({', '.join(f'{key} {_setting(entry)}' for key, entry in value.items())})"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _choice(study: str, choice: Mapping[str, Any]) -> tuple[str, Any, str, Mapping[str, Any]]:

@@ -43,10 +43,17 @@ def read_trajectories(root: Path | str, confirmation: Confirmation) -> pd.DataFr
     return pd.concat(tables, ignore_index=True)
 
 
+def chosen_is_blind(confirmation: Confirmation) -> bool:
+    """Whether the degrader that the search chose is the source's form: it sees nothing but z_0."""
+    chosen = confirmation.get("chosen", {}).get("degrader", {})
+    return chosen.get("config", {}).get("anchor", "none" if chosen else "") == "none"
+
+
 def read_one_step_errors(root: Path | str, confirmation: Confirmation) -> pd.DataFrame:
     """Mean-square standardised error of one step from the true z_0 to level s: seed, degrader, level, error.
 
-    Of the degraders in latents; errors in pixels are in another unit.
+    Of the degraders in latents; errors in pixels are in another unit. The degrader that the search chose is `blind`
+    where it is blind and no control has that name already, else `degrader`.
     """
     store = Store(root)
     tables = []
@@ -55,7 +62,10 @@ def read_one_step_errors(root: Path | str, confirmation: Confirmation) -> pd.Dat
         rows = json.loads(path.read_bytes()) if path.is_file() else []
         rows = [row for row in rows if row.get("domain", "latents") == "latents"]
         tables.append(pd.DataFrame(rows, columns=["degrader", "level", "error"]).assign(seed=int(seed)))
-    return pd.concat(tables, ignore_index=True)[["seed", "degrader", "level", "error"]]
+    table = pd.concat(tables, ignore_index=True)[["seed", "degrader", "level", "error"]]
+    if chosen_is_blind(confirmation) and "blind" not in set(table["degrader"]):
+        table["degrader"] = table["degrader"].replace("degrader", "blind")
+    return table
 
 
 def read_examples(root: Path | str, confirmation: Confirmation) -> dict[str, np.ndarray]:

@@ -88,8 +88,9 @@ def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, **
         "chosen": {
             "unet": {"number": 1, "value": 31.9, "config": {"num_epochs": 9}, "params": {"width": 16, "lr": 0.001}},
             "hvae": {"number": 0, "value": [41.5, 0.2], "config": {"num_epochs": 9}, "params": {"beta": 0.05}},
-            "degrader": {"number": 2, "value": 25.5, "config": {}, "params": {"lambda_cyc": 10.0, "anchor": "z_T"}},
+            "degrader": {"number": 2, "value": 25.5, "config": {"anchor": "z_T"}, "params": {"lambda_cyc": 10.0}},
         },
+        "loops": [{"name": "combine_z_first", "variant": "combine_z", "alpha": {"kind": "power", "exponent": 2.0}}],
         "baselines": ["unet", "hdn"],
         "git_commit": "abc1234",
         "command": "python -m studies run all",

@@ -52,6 +52,14 @@ def test_what_has_no_latent_has_no_drift(trajectories):
     assert "direct" in texts(figures.per_step(table, "drift"))
 
 
+def test_a_loop_that_drifted_off_does_not_flatten_the_others(trajectories):
+    gone = (trajectories["variant"] == "residual") & (trajectories["step"] > 0)
+    table = figures.curves(trajectories.assign(drift=trajectories["drift"].mask(gone, 1e6)), "drift")
+    figure = figures.per_step(table, "drift")
+    assert figure.axes[0].get_ylim()[1] < 3
+    assert any(text.startswith("residual 1e+06") and text.endswith("↑") for text in texts(figure))
+
+
 def test_names_do_not_overlap_and_stay_inside():
     places = figures.spread_apart(np.array([30, 30, 30.1, 35.0]), 1, 24, 36)
     assert (np.diff(places) > 0.99).all() and places.min() >= 24 and places.max() <= 36

@@ -107,6 +107,44 @@ def test_acceptance_knows_what_holds_and_what_falls_short(written):
     assert short == ["The UNet gains over the input", "One step of G from the true z₀, mean over the steps"]
 
 
+def test_a_blind_degrader_that_was_chosen_is_called_blind(written):
+    root, _, _ = written
+    confirmation = read_confirmation(root, "planted-quickstart")
+    one_step = read_one_step_errors(root, confirmation)
+    assert {"blind", "degrader"} <= set(one_step["degrader"]), "another one was chosen, and blind is a control"
+    names = read_trajectories(root, confirmation)
+    for missing in ("blind", "leave", "anchored"):
+        (fact,) = acceptance(names, one_step[one_step["degrader"] != missing])[-1:]
+        assert not fact.holds and f"no {missing}" in fact.value
+    (fact,) = acceptance(names, one_step)[-1:]
+    assert (
+        fact.holds and fact.value.startswith("anchored 0.") and len(fact.value.split(",")[0]) == len("anchored 0.123")
+    )
+
+
+def test_the_sources_form_is_named_where_it_was_chosen(tmp_path, monkeypatch):
+    import planted_experiment
+
+    planted = planted_experiment._one_step
+    monkeypatch.setattr(
+        planted_experiment, "_one_step", lambda *args: [row for row in planted(*args) if row["degrader"] != "blind"]
+    )
+    chosen = {"degrader": {"number": 2, "value": 25.5, "config": {"anchor": "none"}, "params": {}}}
+    name = plant(tmp_path, T=2, num_fields=4, chosen=chosen)
+    one_step = read_one_step_errors(tmp_path, read_confirmation(tmp_path, name))
+    assert "blind" in set(one_step["degrader"]) and "degrader" not in set(one_step["degrader"])
+    text = Page(write_report(tmp_path, name).read_text(encoding="utf-8")).text
+    assert "with the degrader that the search chose, blind (the source's form)" in text and "blind 0." in text
+
+
+def test_loops_that_diverged_and_settings_are_said(tmp_path):
+    name = plant(tmp_path, T=2, num_fields=4, variants={**ENDS, "residual": -40.0})
+    text = Page(write_report(tmp_path, name).read_text(encoding="utf-8")).text
+    assert "Diverged, ending more than 10 dB below the input: residual." in text
+    assert "variant combine_z, alpha (kind power, exponent 2)" in text
+    assert "With brightness and contrast forgiven, it is" in text
+
+
 def test_the_printed_table_has_a_line_per_variant(written):
     _, page, _ = written
     gap = pd.read_csv(page.parent / "gap.csv")
