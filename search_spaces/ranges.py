@@ -5,6 +5,7 @@ A range is {low, high, log or step} of two whole numbers or two real ones, or {c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,6 +62,8 @@ def _merged(domain: Range, override: Mapping[str, Any], where: str) -> Range:
     whole = isinstance(domain.get("low"), int)
     for key in {"low", "high", "step"} & set(merged):
         merged[key] = _number(merged[key], whole, f"{where}: `{key}`")
+    if not isinstance(merged.get("log", False), bool):
+        raise ValueError(f"{where}: `log` must be true or false, but is {merged['log']!r}.")
     if not merged["low"] <= merged["high"]:
         raise ValueError(f"{where}: `low <= high` must hold, but got low={merged['low']}, high={merged['high']}.")
     if "step" in merged and (merged.get("log") or not merged["step"] > 0):
@@ -78,6 +81,8 @@ def _number(value: Any, whole: bool, where: str) -> float | int:
             raise ValueError(f"{where} must be a number, but is {value!r}.") from error
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{where} must be a number, but is {value!r}.")
+    if not math.isfinite(value):
+        raise ValueError(f"{where} must be finite, but is {value}.")
     if whole and value != int(value):
         raise ValueError(f"{where} must be a whole number, but is {value!r}.")
     return int(value) if whole else float(value)

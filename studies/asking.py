@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from dehazing.data.dataset import read_dataset, with_scale
-
+from studies.confirm import check_names
 from studies.executions import check
 from studies.investigation import Investigation
 from studies.scale import read_scale
@@ -58,6 +58,7 @@ def investigation(arguments: argparse.Namespace) -> Investigation:
     studies = read_studies(arguments.names, arguments.scale, settings)
     for study in studies.values():
         check(study)
+    check_names(studies)
     path = arguments.dataset.expanduser().resolve()
     config = read_dataset(path)
     config = with_scale(config, {**scale.dataset.get(config.kind, {}), **dataset_settings})

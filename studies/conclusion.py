@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from dehazing.data.archive import load_series
 from optuna.trial import FrozenTrial, TrialState
 
+from dehazing.data.archive import load_series
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import writing
 from studies import journal
@@ -20,50 +21,87 @@ from studies.investigation import Investigation
 from studies.study import Study
 
 BASELINES = ("unet", "hdn")
+NEEDED = ("unet", "hdn", "hvae", "restorer", "degrader", "iterative")  # without these there is nothing to report
+Wanted = dict[tuple[str, int], Execution]  # (instance, seed) → what makes it
 
 
 def conclude(investigation: Investigation) -> Path | None:
     """Confirm what was chosen, write confirm.json, trials.json and the report; returns the report, None on failure.
 
-    What the store and the records have already is not made again.
+    What the store and the records have already is not made again. A control that fails is left out, with the loops
+    that use it: a failure is noted, and the report is written without them.
     """
     write_trials(investigation)
     plan = instances_of(investigation)
-    wanted = {
-        (name, seed): execution
-        for seed in investigation.scale.seeds
-        for name, execution in executions(plan, investigation.series, seed).items()
-    }
-    missing = [key for key, execution in wanted.items() if not investigation.store.has(execution.address)]
-    if missing:
-        slots, tracker = investigation.slots, investigation.tracker  # MLflow connects while the tasks run
-        expected_s = {instance.name: _seconds(investigation, instance) for instance in plan}
-        failed = confirm(wanted, investigation.store, investigation.scale, slots, expected_s, investigation.progress)
-        investigation.failures += [f"{name} (seed {seed}) failed: {reason}" for (name, seed), reason in failed.items()]
-        if failed:
-            tracker.close()
-            return None
-        investigation.progress.say(f"confirmation: {len(missing)} executions on seeds {investigation.scale.seeds}")
-    changed = write_confirmation(investigation, plan, wanted)
+    failed: dict[str, str] = {}  # instance → reason
+    while True:
+        wanted = wanted_of(investigation, plan)
+        found = _confirmed(investigation, plan, wanted)
+        broken = {name: reason for name, reason in found.items() if name not in NEEDED}
+        needed_ones = [name for name in found if name in NEEDED]
+        if not broken or any(name != "iterative" for name in needed_ones):
+            failed |= found
+            break
+        failed |= broken  # the loop could not go without them: once more, with what is left
+        plan = instances_of(investigation, failed)
+    if any(name in NEEDED for name in failed):
+        investigation.tracker.close()
+        return None
+    notes = [f"`{name}` failed, so the loops that use it are left out: {reason}" for name, reason in failed.items()]
+    changed = write_confirmation(investigation, plan, wanted, notes)
     folder = investigation.root / investigation.experiment
     page = folder / "report" / "index.html"
     if changed or not page.exists() or page.stat().st_mtime < (folder / "trials.json").stat().st_mtime:
         from analysis.report import write_report
 
         write_report(investigation.root, investigation.experiment)
-    if changed or not (folder / "tracked.json").exists():
+    database = investigation.root / "mlflow.db"
+    if not (folder / "tracked.json").exists() or not (os.environ.get("MLFLOW_TRACKING_URI") or database.exists()):
         from studies.records import track_confirmation
 
-        track_confirmation(investigation.tracker, investigation.store, folder, wanted)
+        track_confirmation(investigation.tracker, investigation.store, folder, wanted, loops_of(plan))
     return page
 
 
-def instances_of(investigation: Investigation) -> list[Instance]:
-    """The instances of the confirmation, with the settings that the searches chose."""
+def wanted_of(investigation: Investigation, plan: list[Instance]) -> Wanted:
+    """The executions of every seed."""
+    return {
+        (name, seed): execution
+        for seed in investigation.scale.seeds
+        for name, execution in executions(plan, investigation.series, seed).items()
+    }
+
+
+def _confirmed(investigation: Investigation, plan: list[Instance], wanted: Wanted) -> dict[str, str]:
+    """Executes what the store has not; instance → why it failed, noted among the failures."""
+    missing = [key for key, execution in wanted.items() if not investigation.store.has(execution.address)]
+    if not missing:
+        return {}
+    slots, _ = investigation.slots, investigation.tracker  # MLflow connects while the tasks run
+    expected_s = {instance.name: _seconds(investigation, instance) for instance in plan}
+    failed = confirm(wanted, investigation.store, investigation.scale, slots, expected_s, investigation.progress)
+    num = len(missing) - len(failed)
+    investigation.progress.say(f"confirmation: {num} executions on seeds {investigation.scale.seeds}")
+    said = [f"{name} (seed {seed}) failed: {reason}" for (name, seed), reason in failed.items()]
+    for text in said:  # what builds on something that failed has the same reason
+        if not any(known.endswith(text.partition(" failed: ")[2]) for known in investigation.failures):
+            investigation.failures.append(text)
+    return {name: reason for (name, _), reason in failed.items()}
+
+
+def loops_of(plan: list[Instance]) -> list[dict[str, Any]]:
+    """The configurations of the loop that the report shows."""
+    return [
+        dict(loop) for instance in plan if instance.name == "iterative" for loop in instance.config["configurations"]
+    ]
+
+
+def instances_of(investigation: Investigation, without: Collection[str] = ()) -> list[Instance]:
+    """The instances of the confirmation, with the settings that the searches chose; `without` those that failed."""
     configs = {
         name: dict(investigation.chosen_execution(study).config) for name, study in investigation.studies.items()
     }
-    loops: list[dict[str, Any]] = []
+    loops: dict[str, list[dict[str, Any]]] = {}
     for name, study in investigation.studies.items():
         if study.kind == "iterative":
             domains = {
@@ -73,10 +111,10 @@ def instances_of(investigation: Investigation) -> list[Instance]:
                 for control, changes in other.controls.items()
             }
             trials = investigation.open(study).get_trials(deepcopy=False)
-            loops = loop_configurations(study, best_settings(study, trials), domains)
+            loops[name] = loop_configurations(study, best_settings(study, trials), domains)
             # the chosen trial's own batch of one makes way for every variant
             configs[name] = dict(study.config)
-    return instances(investigation.studies, configs, loops)
+    return instances(investigation.studies, configs, loops, without)
 
 
 def best_settings(study: Study, trials: list[FrozenTrial]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -119,12 +157,11 @@ def write_trials(investigation: Investigation) -> None:
 
 
 def write_confirmation(
-    investigation: Investigation, plan: list[Instance], wanted: Mapping[tuple[str, int], Execution]
+    investigation: Investigation, plan: list[Instance], wanted: Wanted, notes: Sequence[str] = ()
 ) -> bool:
     """confirm.json, what the report is made from; whether anything in it but time and command is new."""
     series = load_series(investigation.store.folder(f"series/{investigation.series}"))
     seeds = list(investigation.scale.seeds)
-    loop = next(instance.name for instance in plan if instance.study.kind == "iterative")
     chosen = {}
     for name, study in investigation.studies.items():
         trial = journal.chosen(study, investigation.open(study).get_trials(deepcopy=False))
@@ -142,13 +179,14 @@ def write_confirmation(
         "pinholes": list(series.pinholes),
         "pinhole_unit": series.pinhole_unit,
         "regions_of_one_field": series.regions_of_one_field,
-        "notes": list(series.notes),
+        "notes": [*series.notes, *notes],
         "score_against": "frame" if series.truth("test") is None else "truth",
-        "iterative": {str(seed): wanted[loop, seed].address for seed in seeds},
+        "iterative": {str(seed): wanted["iterative", seed].address for seed in seeds},
         "stages": {
             instance.name: {str(seed): wanted[instance.name, seed].address for seed in seeds} for instance in plan
         },
         "chosen": chosen,
+        "loops": loops_of(plan),
         "baselines": list(BASELINES),
     }
     path = investigation.root / investigation.experiment / "confirm.json"
@@ -161,6 +199,7 @@ def write_confirmation(
         "command": investigation.command,
         "seconds": time.monotonic() - investigation.begun_s,
     }
+    (path.parent / "tracked.json").unlink(missing_ok=True)
     _write(path, {**content, **run})
     return True
 

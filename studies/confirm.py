@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dehazing.inference import COMBINATIONS, REFERENCES, VARIANTS, WITHOUT_G
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store, Unwritable
+from dehazing.strict import nearest
 from studies.executions import needed
 from studies.progress import Progress, time_left
 from studies.scale import Scale
@@ -27,23 +28,58 @@ class Instance:
 
 
 def instances(
-    studies: Mapping[str, Study], configs: Mapping[str, Mapping[str, Any]], loops: Sequence[Mapping[str, Any]]
+    studies: Mapping[str, Study],
+    configs: Mapping[str, Mapping[str, Any]],
+    loops: Mapping[str, Sequence[Mapping[str, Any]]],
+    without: Collection[str] = (),
 ) -> list[Instance]:
-    """Every study's chosen settings and its controls, upstreams first; the loop last, with all variants on test.
+    """Every study's chosen settings and its controls, upstreams first; the loops last, with all variants on test.
 
-    configs: study → settings of its chosen trial. loops: the configurations of the stage `iterative`.
+    configs: study → settings of its chosen trial. loops: study of the stage `iterative` → its configurations.
+    without: instances that failed; what builds on them is left out too.
     """
     result: list[Instance] = []
+    left_out = set(without)
     for name, study in studies.items():
         if study.kind == "iterative":
-            roles = {**study.upstreams, **{instance.name: instance.name for instance in result}}
-            config = {**study.config, "configurations": list(loops), "split": "test", "full": True}
-            result.append(Instance(name, study, config, needed(study, config, roles)))
             continue
         for control, changes in {name: {}, **study.controls}.items():
             config = laid_over(configs[name], changes)
-            result.append(Instance(control, study, config, needed(study, config, study.upstreams)))
+            upstreams = needed(study, config, study.upstreams)
+            if control in left_out or left_out & set(upstreams.values()):
+                left_out.add(control)
+                continue
+            result.append(Instance(control, study, config, upstreams))
+    kept = {instance.name: instance.name for instance in result}
+    for name, study in studies.items():
+        if study.kind != "iterative":
+            continue
+        able = [loop for loop in loops[name] if loop["variant"] in WITHOUT_G or loop.get("degrader") not in left_out]
+        config = {**study.config, "configurations": able, "split": "test", "full": True}
+        if name not in left_out:
+            result.append(Instance(name, study, config, needed(study, config, {**study.upstreams, **kept})))
     return result
+
+
+def check_names(studies: Mapping[str, Study]) -> None:
+    """ValueError where two instances would have one name, or a loop's control is no control of a degrader."""
+    names: list[str] = list(studies)
+    degraders: list[str] = []
+    for study in studies.values():
+        if study.kind != "iterative":
+            names += study.controls
+        if study.kind == "degrader":
+            degraders += study.controls
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(
+            f"Studies and their controls must have names of their own, but these stand twice: {', '.join(doubled)}."
+        )
+    for study in studies.values():
+        for control in study.controls if study.kind == "iterative" else ():
+            if control not in degraders:
+                near = f"the nearest is `{nearest(control, degraders)}`" if degraders else "there is none"
+                raise ValueError(f"{study.name}.yaml: controls: no degrader has a control `{control}`; {near}.")
 
 
 def loop_configurations(

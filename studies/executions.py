@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -79,6 +79,7 @@ def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
         except ValueError as error:
             raise ValueError(f"{study.name}: its search space and settings must fit its stage: {error}") from error
         suggestions.append(suggestion)
+    _check_ends(study, sampling.get_trials(deepcopy=False), upstreams)
     for point in study.points:
         sampling.enqueue_trial(dict(point))
         trial = sampling.ask()
@@ -100,6 +101,8 @@ def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
                 f"narrow its range instead: space.{name}.choices=[{study.config[name]}]."
             )
     for name, changes in study.controls.items():
+        if name == study.name:
+            raise ValueError(f"{study.name}.yaml: controls: a control needs another name than its study, `{name}`.")
         try:
             _check_control(study, changes, suggestions[0], upstreams)
         except ValueError as error:
@@ -115,10 +118,27 @@ def _taken(name: str, value: Any, trial: optuna.Trial, ranges: Mapping[str, Any]
     return value in domain["choices"] if "choices" in domain else domain["low"] <= value <= domain["high"]
 
 
+def _check_ends(study: Study, trials: Sequence[optuna.trial.FrozenTrial], upstreams: Mapping[str, str]) -> None:
+    """Both ends of every range must be settings of the stage, as samples hardly ever meet them."""
+    for name, domain in ranges_of(study).items():
+        params = next((trial.params for trial in trials if name in trial.params), None)
+        if params is None or "choices" in domain:
+            continue
+        for end in ("low", "high"):
+            try:
+                needed(study, searched_config(study, nested({**params, name: domain[end]})), upstreams)
+            except ValueError as error:
+                raise ValueError(f"{study.name}.yaml: space: `{name}`: `{end}` must fit its stage: {error}") from error
+
+
 def _check_control(study: Study, changes: Any, suggestion: Mapping[str, Any], upstreams: Mapping[str, str]) -> None:
     if study.kind != "iterative":
+        if not isinstance(changes, Mapping):
+            raise ValueError(f"it must be a mapping of settings, but is {changes!r}.")
         needed(study, laid_over(searched_config(study, suggestion), changes), upstreams)
         return
+    if isinstance(changes, str) or not isinstance(changes, Sequence):
+        raise ValueError(f"it must be a list of variants, but is {changes!r}.")
     for variant in changes:
         if variant not in VARIANTS:
             raise ValueError(f"there is no variant `{variant}`; the nearest is `{nearest(str(variant), VARIANTS)}`.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import torch
 from optuna.trial import FrozenTrial, TrialState
 
+from dehazing.data.archive import load_series
 from dehazing.data.dataset import digest
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.series import ensure_series, series_fingerprint
 from dehazing.pipeline.store import Store, writing
+from dehazing.stages import stage_module
 from studies import journal
 from studies.executions import search_execution, space_of, study_key
 from studies.progress import Progress, duration
@@ -64,19 +68,51 @@ class Investigation:
         return series_fingerprint(self.dataset)
 
     def prepare(self) -> None:
-        """Make the series where it is missing; ValueError for a dataset or a results folder that does not serve."""
+        """Make the series where it is missing; ValueError for a dataset or a results folder that does not serve.
+
+        The same for a machine without the GPUs that the scale asks for, and for patches that the images do not hold.
+        """
         with writing(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         if not self.store.has(f"series/{self.series}"):
+            self._check_gpus()
             self.progress.say(f"{self.dataset_path.stem}: making the series")
             ensure_series(self.dataset, self.store)
+        series = load_series(self.store.folder(f"series/{self.series}"))
+        for note in series.notes:
+            self.progress.say(f"note: {note}")
+        self._check_patches(series.fields[0].frames.shape[-2:])
+
+    def _check_gpus(self) -> None:
+        if self.scale.num_gpus and os.environ.get("RAY_ADDRESS"):
+            assert self.slots  # the cluster says what it has
+        elif self.scale.num_gpus and not torch.cuda.is_available():
+            raise ValueError(
+                f"The scale {self.scale_name} needs a GPU, but this machine has none: "
+                "join a cluster by RAY_ADDRESS, or add --set scale.num_gpus=0 (slow)."
+            )
+
+    def _check_patches(self, size: tuple[int, ...]) -> None:
+        """size: (Y, X) of the images."""
+        for study in self.studies.values():
+            Config = stage_module(study.kind).Config
+            controls = study.controls if study.kind != "iterative" else {}
+            for name, changes in {study.name: {}, **controls}.items():
+                key = f"{study.name}.config" if name == study.name else f"{study.name}.controls.{name}"
+                patch_px = {**vars(Config()), **study.config, **changes}.get("patch_px", 0)
+                if patch_px > min(size):
+                    raise ValueError(
+                        f"{name}: `patch_px` must be at most the shorter side of an image, but is {patch_px}: those "
+                        f"of {self.dataset_path.stem} are {size[0]} x {size[1]} px; add --set {key}.patch_px=…"
+                    )
 
     @cached_property
     def git_commit(self) -> str:
         where = Path(__file__).parent
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=False)
+        words = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+        found = subprocess.run(words, cwd=where, capture_output=True, text=True, check=False)
         return found.stdout.strip() or "unknown"
 
     @cached_property

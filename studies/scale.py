@@ -28,10 +28,11 @@ class Scale:
     num_gpus: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.num_seeds < 1 or self.num_cpus < 1:
-            raise ValueError(
-                f"`num_seeds >= 1` and `num_cpus >= 1` must hold, but got {self.num_seeds}, {self.num_cpus}."
-            )
+        least = {"num_seeds": 1, "num_cpus": 1, "num_parallel": 1, "search_seed": 0, "num_gpus": 0}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < 2**31:
+                raise ValueError(f"`{low} <= {name} < 2 ** 31` must hold, but got {value}.")
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -13,9 +13,12 @@ import yaml
 
 from dehazing.stages import KINDS
 from dehazing.strict import from_mapping, nearest
+from studies.metrics import METRICS
 
 FOLDER = Path(__file__).parent
 SAMPLERS = ("tpe", "random", "grid", "gp", "nsga2")
+# kind → roles that its stage can build on; a role is filled by a study of the kind of that name
+ROLES = {"restorer": ("hvae",), "degrader": ("hvae", "restorer", "unet"), "iterative": KINDS[:-1]}
 Sampler = Literal["tpe", "random", "grid", "gp", "nsga2"]
 
 
@@ -70,6 +73,17 @@ class Study:
         if not self.objective:
             raise ValueError("`objective` must name at least one metric, but names none.")
         metrics = [objective.metric for objective in self.objective]
+        for metric in metrics:
+            if metric not in METRICS[self.kind]:
+                raise ValueError(
+                    f"`objective` must be a metric that the stage {self.kind} reports at its end, but is `{metric}`; "
+                    f"the nearest is `{nearest(metric, METRICS[self.kind])}`."
+                )
+        roles = ROLES.get(self.kind, ())
+        for role in self.upstreams:
+            if role not in roles:
+                near = f"the nearest is `{nearest(role, roles)}`" if roles else "it builds on the dataset alone"
+                raise ValueError(f"`upstreams`: the stage {self.kind} has no role `{role}`; {near}.")
         if len(metrics) > 1 and (self.choose is None or self.choose.metric not in metrics):
             raise ValueError(
                 f"several objectives need `choose: {{metric: …, within: …}}` with one of {', '.join(metrics)}."
@@ -125,11 +139,22 @@ def read_studies(
     for name in settings or {}:
         if name not in mappings:
             raise ValueError(f"--set: there is no study `{name}`; the nearest is `{nearest(name, mappings)}`.")
-    needed = _with_upstreams(wanted, mappings)
-    return {
-        name: _study(name, mappings[name], scale, (settings or {}).get(name, {}))
-        for name in ordered({name: mappings[name].get("upstreams") or {} for name in needed})
+    whole = {
+        name: _at_scale(name, mapping, scale, (settings or {}).get(name, {})) for name, mapping in mappings.items()
     }
+    needed = _with_upstreams(wanted, whole)
+    studies = {
+        name: from_mapping(Study, whole[name], f"{name}.yaml")
+        for name in ordered({name: whole[name].get("upstreams") or {} for name in needed})
+    }
+    for name, study in studies.items():
+        for role, other in study.upstreams.items():
+            if studies[other].kind != role:
+                raise ValueError(
+                    f"{name}.yaml: upstreams: `{role}` must name a study of the kind {role}, "
+                    f"but `{other}` is of the kind {studies[other].kind}."
+                )
+    return studies
 
 
 def laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,23 +168,33 @@ def laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
-def _study(name: str, mapping: Mapping[str, Any], scale: str, settings: Mapping[str, Any]) -> Study:
+def _at_scale(name: str, mapping: Mapping[str, Any], scale: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     where = f"{name}.yaml"
     scales = mapping.get("scales") or {}
+    if not isinstance(scales, Mapping):
+        raise ValueError(f"{where}: `scales` must be a mapping of scales to settings, but is {scales!r}.")
     if scale not in scales:
         raise ValueError(f"{where}: no budget for the scale `{scale}`; the nearest is `{nearest(scale, scales)}`.")
     whole = {key: value for key, value in mapping.items() if key != "scales"}
+    _refuse_unknown(whole, where)
     _refuse_unknown(scales[scale], f"{where}: scales: `{scale}`")
+    _refuse_unknown(settings, f"{where}: --set")
     whole = laid_over(laid_over({**whole, "name": name}, scales[scale]), settings)
     if isinstance(whole.get("objective"), Mapping):
         whole["objective"] = [whole["objective"]]
-    return from_mapping(Study, whole, where)
+    if not isinstance(whole.get("upstreams") or {}, Mapping):
+        raise ValueError(f"{where}: `upstreams` must be a mapping of roles to studies, but is {whole['upstreams']!r}.")
+    return whole
 
 
-def _refuse_unknown(mapping: Mapping[str, Any], where: str) -> None:
+def _refuse_unknown(mapping: Any, where: str) -> None:
+    if not isinstance(mapping, Mapping):
+        raise ValueError(f"{where} must be a mapping of keys to values, but is {mapping!r}.")
     valid = [f.name for f in dataclasses.fields(Study) if f.name != "name"]
     for key in mapping:
         if key not in valid:
+            if key == "name":
+                raise ValueError(f"{where}: `name` cannot be set: a study is named after its file.")
             raise ValueError(f"{where}: unknown key `{key}`; the nearest valid key is `{nearest(key, valid)}`.")
 
 
@@ -172,10 +207,10 @@ def _with_upstreams(names: Iterable[str], mappings: Mapping[str, Mapping[str, An
             continue
         found.append(name)
         for role, other in (mappings[name].get("upstreams") or {}).items():
-            if other not in mappings:
+            if not isinstance(other, str) or other not in mappings:
                 raise ValueError(
                     f"{name}.yaml: upstreams: `{role}` names the study `{other}`, which does not exist; "
-                    f"the nearest is `{nearest(other, mappings)}`."
+                    f"the nearest is `{nearest(str(other), mappings)}`."
                 )
             waiting.append(other)
     return found

@@ -154,7 +154,7 @@ class Follower(tune.Callback):
     ) -> None:
         number = trial.config["number"]
         metrics = {name: value for name, value in result.items() if "/" in name and is_number(value)}
-        self.tracker.log(self._key(number), metrics, step=int(result.get("epoch", result["training_iteration"])))
+        self.tracker.log(self._key(number), metrics, step=int(result.get("epoch", result.get("num_epochs", 0))))
         self.shares[number] = min(1.0, result.get("epoch", 0) / result.get("num_epochs", 1))
         self._show()
 

@@ -279,3 +279,33 @@ def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = said(capsys, "--help")
     assert code == 0 and all(name in out for name in COMMANDS)
+
+
+def test_a_patch_larger_than_the_images_is_refused_before_anything_trains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "degrader", "--scale", "smoke", "--storage", str(tmp_path), "--set"]
+    code, _, err = said(capsys, *words, "degrader.controls.pixels.patch_px=128")
+    assert code == 2 and "pixels: `patch_px` must be at most the shorter side of an image, but is 128" in err
+    assert "64 x 64 px; add --set degrader.controls.pixels.patch_px=" in err and "Traceback" not in err
+
+
+def test_what_the_system_refuses_gets_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(28, "No space left on device", "journal.log")
+
+    monkeypatch.setattr("studies.looking.status", refuse)
+    code, _, err = said(capsys, "status", "--storage", str(tmp_path))
+    assert code == 2 and "No space left on device: journal.log" in err and err.count("\n") == 1
+
+
+def test_gpus_are_asked_for_before_the_series_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    words = ["run", "unet", "--scale", "smoke", "--set", "scale.num_gpus=1", "--storage", str(tmp_path)]
+    code, _, err = said(capsys, *words)
+    assert code == 2 and "needs a GPU, but this machine has none" in err and err.count("\n") == 1

@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from studies import journal
+from studies.confirm import check_names, instances, loop_configurations
 from studies.executions import check, space_of
 from studies.scale import read_scale, scale_names
 from studies.settings import parse
-from studies.study import ordered, read_studies, study_names
+from studies.study import FOLDER, ordered, read_studies, study_names
 
 SHIPPED = ["unet", "hdn", "hvae", "restorer", "degrader", "iterative"]
 
@@ -45,6 +46,13 @@ def test_a_study_brings_the_studies_that_it_builds_on() -> None:
         ({"objective": {"metrik": "val/psnr", "mode": "max"}}, "unknown key `metrik`"),
         ({"objective": []}, "`objective` must name at least one metric"),
         ({"upstreams": {"hvae": "hvea"}}, "the nearest is `hvae`"),
+        ({"upstreams": {"hvea": "hvae"}}, "the stage degrader has no role `hvea`; the nearest is `hvae`"),
+        ({"upstreams": {"hvae": "restorer"}}, "`hvae` must name a study of the kind hvae, but `restorer`"),
+        ({"upstreams": {"hvae": ["hvae"]}}, "does not exist"),
+        ({"upstreams": "hvae"}, "must be a mapping"),
+        ({"objective": {"metric": "val/psnr_dirct", "mode": "max"}}, "the nearest is `val/psnr_direct`"),
+        ({"scales": ["smoke"]}, "must be a mapping"),
+        ({"scales": {"smoke": 3}}, "must be a mapping"),
         ({"scales": {"smoke": {"num_trails": 3}}}, "unknown key `num_trails`; the nearest valid key is `num_trials`"),
         ({"scales": {"smoke": {"num_trials": 0}}}, "`num_trials >= 1` must hold"),
         ({"scales": {"smoke": {"num_trials": "three"}}}, "`num_trials` must be a whole number"),
@@ -110,6 +118,61 @@ def test_set_reaches_settings_ranges_and_budgets() -> None:
 def test_set_refuses_what_it_cannot_place(assignment: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse([assignment], SHIPPED)
+
+
+@pytest.mark.parametrize(
+    ("study", "settings", "message"),
+    [
+        ("degrader", {"controls": {"blind": 3}}, "controls: `blind`: it must be a mapping of settings, but is 3"),
+        ("degrader", {"controls": {"degrader": {}}}, "a control needs another name than its study"),
+        ("iterative", {"controls": {"anchored": "direct"}}, "it must be a list of variants, but is 'direct'"),
+        ("unet", {"space": {"lr": {"high": "inf"}}}, "`high` must be finite"),
+        ("unet", {"space": {"lr": {"log": "yes"}}}, "`log` must be true or false"),
+        ("iterative", {"space": {"alpha/midpoint": {"high": 1.0}}}, "`alpha/midpoint`: `high` must fit its stage"),
+    ],
+)
+def test_what_would_end_in_the_middle_is_refused_at_the_start(study, settings, message):
+    with pytest.raises(ValueError, match=message):
+        check(read_studies([study], "smoke", {study: settings})[study])
+
+
+def test_an_upstream_that_is_set_is_looked_up():
+    with pytest.raises(ValueError, match="names the study `nope`, which does not exist"):
+        read_studies(["degrader"], "smoke", {"degrader": {"upstreams": {"hvae": "nope"}}})
+
+
+def test_a_study_cannot_be_renamed():
+    with pytest.raises(ValueError, match="`name` cannot be set"):
+        read_studies(["degrader"], "smoke", {"degrader": {"name": "mine"}})
+
+
+@pytest.mark.parametrize("name", ["num_seeds", "num_cpus", "num_parallel", "num_gpus", "search_seed"])
+def test_a_scale_has_bounds(name):
+    with pytest.raises(ValueError, match=f"<= {name}"):
+        read_scale("smoke", {name: -1})
+
+
+def test_two_instances_of_one_name_and_a_loop_without_its_control_are_refused(tmp_path):
+    shipped = yaml.safe_load((FOLDER / "degrader.yaml").read_text())
+    with pytest.raises(ValueError, match="stand twice: anchored, pixels"):
+        check_names(read_studies(["all", own(tmp_path, "mine", **shipped)], "smoke"))
+    with pytest.raises(ValueError, match="has a control `anchord`; the nearest is `anchored`"):
+        check_names(read_studies(["all"], "smoke", {"iterative": {"controls": {"anchord": ["direct"]}}}))
+
+
+def test_the_loops_come_last_and_go_on_without_a_control_that_failed(tmp_path):
+    mine = own(tmp_path, "mine", **{**yaml.safe_load((FOLDER / "degrader.yaml").read_text()), "controls": {}})
+    studies = read_studies(["all", mine], "smoke")
+    check_names(studies)
+    configs = {name: dict(study.config) for name, study in studies.items()}
+    loops = {"iterative": loop_configurations(studies["iterative"], {}, {"anchored": "latents", "pixels": "pixels"})}
+    plan = instances(studies, configs, loops)
+    assert [instance.name for instance in plan][-2:] == ["mine", "iterative"]
+    assert {"anchored", "pixels"} <= set(plan[-1].upstreams)
+    fewer = instances(studies, configs, loops, without=["pixels"])
+    names = [loop["name"] for loop in fewer[-1].config["configurations"]]
+    assert "pixels" not in [instance.name for instance in fewer] and "pixels" not in fewer[-1].upstreams
+    assert "direct_anchored" in names and "bridge_pixels" in names and "direct_pixels" not in names
 
 
 @pytest.mark.parametrize(

@@ -71,4 +71,5 @@ class Trial(tune.Trainable):
     def _final(self) -> dict[str, Any]:
         folder = self._store.folder(self._execution.address)
         metrics = json.loads((folder / "metrics.json").read_text())
-        return {**metrics["final"], "seconds": metrics["seconds"], "device": metrics["device"]}
+        history = {"num_epochs": len(metrics["history"])}
+        return {**metrics["final"], **history, "seconds": metrics["seconds"], "device": metrics["device"]}
