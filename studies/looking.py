@@ -106,6 +106,9 @@ def status(arguments: argparse.Namespace) -> int:
             values = ", ".join(f"{o.metric} {v:.4g}" for o, v in zip(study.objective, chosen.values, strict=True))
             line += f"; chosen trial {chosen.number}, {values}"
         print(line)
+    if set(study_names()) <= set(investigation.studies):
+        num, num_there, _ = _confirmation(investigation, recorded)
+        print(f"confirmation {num_there}/{num} executions")
     page = investigation.root / investigation.experiment / "report" / "index.html"
     print(f"report     {page if page.exists() else 'not written yet'}")
     return 0
