@@ -11,13 +11,18 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import tifffile
+import yaml
 from optuna.trial import TrialState
+from scipy.ndimage import gaussian_filter
 
 from dehazing.pipeline.store import Store
 from studies import journal
+from studies.metrics import METRICS
 from studies.study import study_names
 
 pytestmark = pytest.mark.slow
@@ -65,6 +70,7 @@ def test_every_study_ends_with_a_chosen_trial(finished: tuple[Path, subprocess.C
     found = trials(finished[0])
     assert sorted(found) == sorted(study_names())
     for name, made in found.items():
+        assert all(set(METRICS[name]) <= set(trial.user_attrs["metrics"]) for trial in made), name
         assert {trial.state for trial in made} == {TrialState.COMPLETE}, name
         assert all(Store(finished[0]).has(f"{name}/{trial.user_attrs['fingerprint']}") for trial in made)
 
@@ -139,6 +145,67 @@ def test_trials_that_fail_are_recorded_with_their_reason(tmp_path: Path) -> None
     assert "unet trial 0 failed: FloatingPointError: The loss must stay finite" in done.stderr
     assert [trial.state for trial in trials(tmp_path)["unet"]] == [TrialState.FAIL] * 2
     assert not [address for address in Store(tmp_path).addresses() if address.startswith("unet/")]
+
+
+def planted_files(folder: Path) -> Path:
+    """A real series: three fields of view of odd size at three pinholes, and the YAML that reads it."""
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        clean = np.zeros((100, 90))
+        clean[rng.integers(0, 100, 40), rng.integers(0, 90, 40)] = 9000.0
+        clean = gaussian_filter(clean, 1.5)
+        for sigma, pinhole in ((0.0, 1), (3.0, 5), (8.0, 20)):
+            hazy = clean + (gaussian_filter(clean, sigma) if sigma else 0.0) + rng.normal(0, 5, clean.shape) + 200
+            tifffile.imwrite(folder / f"fov{number}_{pinhole}.tif", hazy.clip(0, 65535).astype(np.uint16))
+    path = folder / "own.yaml"
+    path.write_text(yaml.safe_dump({"kind": "pinhole_series", "path": "{fov}_{pinhole}.tif", "pinhole_unit": "au"}))
+    return path
+
+
+def test_a_real_series_is_stopped_in_its_confirmation_goes_on_and_is_scored_on_its_frames(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    words = ["all", "--dataset", str(planted_files(tmp_path / "files"))]
+    root = tmp_path / "results"
+    process = subprocess.Popen(
+        command("run", *words, "--storage", str(root)), cwd=CHECKOUT, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if line.startswith("iterative:"):
+            break
+    assert process.poll() is None, said
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130 and "goes on from here" in rest and "Traceback" not in rest, said + rest
+    assert not (root / "own-smoke" / "confirm.json").exists()
+
+    done = run(root, *words)
+    assert done.returncode == 0, done.stderr
+    confirmation = json.loads((root / "own-smoke" / "confirm.json").read_text())
+    assert confirmation["score_against"] == "frame" and not confirmation["regions_of_one_field"]
+    assert {loop["name"] for loop in confirmation["loops"]} >= {"direct", "combine_z_first", "direct_pixels"}
+    page = (root / "own-smoke" / "report" / "index.html").read_text()
+    assert "scored against the acquired clean frame" in page and "there is no noise-free truth" in page
+    status = [*command("status", *words), "--storage", str(root)]
+    told = subprocess.run(status, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    assert "confirmation 16/16 executions" in told, told
+
+
+def test_asha_stops_trials_early_and_never_chooses_one_of_them(tmp_path: Path) -> None:
+    settings = ["scheduler=asha", "num_trials=8", "config.num_epochs=8", "sampler=random"]
+    done = run(tmp_path, "unet", *(word for setting in settings for word in ("--set", f"unet.{setting}")))
+    assert done.returncode == 0, done.stderr
+    found = trials(tmp_path)["unet"]
+    states = Counter(trial.state for trial in found)
+    assert states[TrialState.PRUNED] > 0 and states[TrialState.COMPLETE] > 0 and sum(states.values()) == 8, states
+    for trial in found:
+        stored = Store(tmp_path).has(f"unet/{trial.user_attrs['fingerprint']}")
+        assert stored == (trial.state == TrialState.COMPLETE)
+    number = int(done.stderr.split("chosen trial ")[1].split(",")[0])
+    assert found[number].state == TrialState.COMPLETE
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path) -> None:
