@@ -138,6 +138,20 @@ def test_another_range_of_lambda_trains_no_upstream_again(
     assert {address.split("/")[0] for address in set(Store(root).addresses()) - before} == {"degrader"}
 
 
+def test_a_control_that_fails_is_left_out_of_the_report(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    root, _ = finished
+    done = run(root, "all", "--experiment", "broken", "--set", "degrader.controls.pixels.lr=1e30")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "pixels (seed 1) failed: FloatingPointError" in done.stderr
+    confirmation = json.loads((root / "broken" / "confirm.json").read_text())
+    assert "pixels" not in confirmation["stages"] and "`pixels` failed" in " ".join(confirmation["notes"])
+    names = {loop["name"] for loop in confirmation["loops"]}
+    assert "direct_anchored" in names and "direct_pixels" not in names
+    assert "`pixels` failed" in (root / "broken" / "report" / "index.html").read_text()
+
+
 def test_trials_that_fail_are_recorded_with_their_reason(tmp_path: Path) -> None:
     settings = ["--set", "unet.space.lr.low=1e28", "--set", "unet.space.lr.high=1e30"]
     done = run(tmp_path, "unet", *settings, "--set", "unet.config.num_epochs=20")
@@ -164,7 +178,9 @@ def planted_files(folder: Path) -> Path:
 
 def test_a_real_series_is_stopped_in_its_confirmation_goes_on_and_is_scored_on_its_frames(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
+    small = ["scale.num_seeds=1", *(f"{name}.num_trials=1" for name in study_names())]
     words = ["all", "--dataset", str(planted_files(tmp_path / "files"))]
+    words += [word for setting in small for word in ("--set", setting)]
     root = tmp_path / "results"
     process = subprocess.Popen(
         command("run", *words, "--storage", str(root)), cwd=CHECKOUT, stderr=subprocess.PIPE, text=True
@@ -176,7 +192,7 @@ def test_a_real_series_is_stopped_in_its_confirmation_goes_on_and_is_scored_on_i
         if line.startswith("iterative:"):
             break
     assert process.poll() is None, said
-    time.sleep(2)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 130 and "goes on from here" in rest and "Traceback" not in rest, said + rest
@@ -191,7 +207,7 @@ def test_a_real_series_is_stopped_in_its_confirmation_goes_on_and_is_scored_on_i
     assert "scored against the acquired clean frame" in page and "there is no noise-free truth" in page
     status = [*command("status", *words), "--storage", str(root)]
     told = subprocess.run(status, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
-    assert "confirmation 16/16 executions" in told, told
+    assert "confirmation 8/8 executions" in told, told
 
 
 def test_asha_stops_trials_early_and_never_chooses_one_of_them(tmp_path: Path) -> None:
