@@ -82,7 +82,8 @@ def _confirmed(investigation: Investigation, plan: list[Instance], wanted: Wante
     failed = confirm(wanted, investigation.store, investigation.scale, slots, expected_s, investigation.progress)
     num = len(missing) - len(failed)
     investigation.progress.say(f"confirmation: {num} executions on seeds {investigation.scale.seeds}")
-    said = [f"{name} (seed {seed}) failed: {reason}" for (name, seed), reason in failed.items()]
+    # in the plan's order, not in that in which they happened to end
+    said = [f"{name} (seed {seed}) failed: {failed[name, seed]}" for name, seed in wanted if (name, seed) in failed]
     for text in said:  # what builds on something that failed has the same reason
         if not any(known.endswith(text.partition(" failed: ")[2]) for known in investigation.failures):
             investigation.failures.append(text)
