@@ -42,7 +42,7 @@ def examples(images: Images, scores: Mapping[str, float], k: int = 0) -> Figure:
 
 
 def example_steps(images: Images, variants: Sequence[str], k: int = 0) -> Figure:
-    """Field k as each variant predicts it, level by level to the right, beside the truth."""
+    """Field k as each variant predicts it, level by level to the right, beside the truth (or the acquired frame)."""
     steps = [_of_field(images[f"{name}/steps"], k) for name in variants]
     num_steps = max(len(pictures) for pictures in steps)
     truth = images["truth"][k]
@@ -56,7 +56,10 @@ def example_steps(images: Images, variants: Sequence[str], k: int = 0) -> Figure
             axes.imshow(picture, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
         row[0].set_ylabel(_wrapped(title(name)), fontsize=10, rotation=0, ha="right", va="center", color=colour(name))
     for place, axes in enumerate(grid[0]):
-        axes.set_title(f"t = {num_steps - place}" if place < num_steps else "truth", fontsize=10)
+        axes.set_title(
+            f"t = {num_steps - place}" if place < num_steps else "acquired" if _without_truth(images) else "truth",
+            fontsize=10,
+        )
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
@@ -68,9 +71,14 @@ def example_names(images: Images) -> list[str]:
     whole = {name for name in images if "/" not in name}
     first = [name for name in ("input", *BASELINES) if name in whole]
     last = [name for name in ("frame", "truth") if name in whole]
-    if len(last) == 2 and np.array_equal(images["frame"], images["truth"]):
-        last = ["truth"]  # a real series, scored against its frame
+    if _without_truth(images):
+        last = ["frame"]
     return [*first, *ordered(name for name in whole if is_variant(name)), *last]
+
+
+def _without_truth(images: Mapping[str, np.ndarray]) -> bool:
+    """Whether this is a real series, scored against its acquired frame."""
+    return "frame" in images and np.array_equal(images["frame"], images["truth"])
 
 
 def grey_scale(image: np.ndarray) -> tuple[float, float]:
