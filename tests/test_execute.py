@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dehazing.data.archive import save_series
 from safetensors.torch import load_file
 
 from dehazing import stages
+from dehazing.data.archive import save_series
 from dehazing.data.series import Field, Series
 from dehazing.pipeline import checkpoint, execute
 from dehazing.pipeline.execution import Execution
