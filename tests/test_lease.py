@@ -13,6 +13,7 @@ from dehazing.pipeline.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESS = "unet/0123456789abcdef"
+ELSEWHERE = {"host": "elsewhere", "pid": 1, "started_s": 0.0}
 
 WORKER = """
 import sys, time
@@ -55,6 +56,11 @@ def worker(store, tmp_path):
         process.communicate()
 
 
+def write(store, name, content):
+    store.lease_folder(ADDRESS).mkdir(parents=True, exist_ok=True)
+    (store.lease_folder(ADDRESS) / name).write_text(content)
+
+
 def leases(store):
     return sorted(path.name for path in (store.root / "stages" / ADDRESS).glob("LEASE*"))
 
@@ -94,8 +100,7 @@ def test_a_released_lease_is_free_and_its_number_grows(store):
 
 
 def test_an_owner_elsewhere_is_replaced_only_when_it_is_silent(store):
-    path = store.lease_folder(ADDRESS) / "LEASE-000007"
-    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started_s": 0.0}))
+    write(store, "LEASE-000007", json.dumps(ELSEWHERE))
     started = time.monotonic()
     with lease(store, ADDRESS, stale_after_s=0.3, poll_s=0.02) as held:
         assert time.monotonic() - started > 0.3
@@ -136,6 +141,22 @@ def test_a_reused_process_number_is_not_the_owner():
 
 
 def test_a_lease_cut_off_while_it_was_written_is_waited_for_and_replaced(store):
-    (store.lease_folder(ADDRESS) / "LEASE-000001").write_bytes(b"")
+    write(store, "LEASE-000001", "")
     with lease(store, ADDRESS, stale_after_s=0.2, poll_s=0.02) as held:
         assert held.number == 2
+
+
+def test_a_look_at_the_holder_writes_nothing(store):
+    assert holder(store, ADDRESS) is None
+    assert not store.root.exists()
+    write(store, "LEASE-000003-released", json.dumps(ELSEWHERE))
+    assert holder(store, ADDRESS) is None and leases(store) == ["LEASE-000003-released"]
+
+
+def test_a_silent_owner_elsewhere_is_no_holder_for_whoever_watched(store):
+    write(store, "LEASE-000001", json.dumps(ELSEWHERE))
+    assert holder(store, ADDRESS, stale_after_s=0.2) == Owner(**ELSEWHERE)
+    time.sleep(0.3)
+    assert holder(store, ADDRESS, stale_after_s=0.2) is None
+    os.utime(store.lease_folder(ADDRESS) / "LEASE-000001")
+    assert holder(store, ADDRESS, stale_after_s=0.2) == Owner(**ELSEWHERE)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dehazing.pipeline import store as module
-from dehazing.pipeline.store import Store
+from dehazing.pipeline.store import Damaged, Store, open_store
 
 ADDRESS = "hvae/0123456789abcdef"
 FILES = {"weights.safetensors": b"w" * 100, "metrics.json": b"{}", "figures/loss.csv": b"1,2"}
@@ -78,7 +78,7 @@ def test_a_damaged_file_is_named_with_the_way_to_mend_it(store, damage):
 def test_files_are_checked_once_per_process(store, monkeypatch):
     store.publish(ADDRESS, FILES)
     store.folder(ADDRESS)
-    monkeypatch.setattr(module, "_sha256", lambda path: pytest.fail("checked again"))
+    monkeypatch.setattr(module, "entry_of", lambda path: pytest.fail("checked again"))
     store.folder(ADDRESS)
     Store(store.root).folder(ADDRESS)
 
@@ -137,3 +137,50 @@ def test_the_manifest_lists_sizes_and_digests(store):
 def test_a_name_cannot_leave_the_folder(store):
     with pytest.raises(AssertionError):
         store.publish(ADDRESS, {"../other": b""})
+
+
+def test_a_store_is_opened_again_by_its_place(store):
+    store.publish(ADDRESS, FILES)
+    assert type(open_store(store.place)) is Store and open_store(store.place).has(ADDRESS)
+
+
+def test_one_file_is_read_and_checked(store):
+    store.publish(ADDRESS, FILES)
+    assert store.read(ADDRESS, "figures/loss.csv") == b"1,2"
+    with pytest.raises(ValueError, match="its manifest lists weights"):
+        store.read(ADDRESS, "figures/los.csv")
+    with pytest.raises(ValueError, match="no complete manifest"):
+        store.read("unet/0", "metrics.json")
+    (place(store) / "metrics.json").write_bytes(b"[]")
+    with pytest.raises(Damaged, match=r"metrics\.json.*changed.*delete the folder"):
+        store.read(ADDRESS, "metrics.json")
+    (place(store) / "metrics.json").unlink()
+    with pytest.raises(Damaged, match=r"metrics\.json.*missing"):
+        store.read(ADDRESS, "metrics.json")
+
+
+def test_a_failure_is_remembered_until_it_is_forgotten(store):
+    assert store.failure(ADDRESS) is None and not store.root.exists()
+    store.remember_failure(ADDRESS, "the loss is nan")
+    assert Store(store.root).failure(ADDRESS) == "the loss is nan" and not store.has(ADDRESS)
+    store.forget_failure(ADDRESS)
+    store.forget_failure(ADDRESS)
+    assert store.failure(ADDRESS) is None
+
+
+def test_what_is_published_has_not_failed(store):
+    store.remember_failure(ADDRESS, "the loss is nan")
+    store.publish(ADDRESS, FILES)
+    assert store.failure(ADDRESS) is None
+    store.remember_failure(ADDRESS, "too late")
+    assert store.failure(ADDRESS) is None
+
+
+def test_everything_that_lies_there_is_listed_and_can_be_dropped(store):
+    store.publish(ADDRESS, FILES)
+    (store.partial("unet/1") / "epoch-000001-ab.safetensors").write_bytes(b"12345")
+    assert store.files()["unet/1"] == {"partial/epoch-000001-ab.safetensors": 5}
+    assert set(store.files()[ADDRESS]) == {*FILES, "manifest.json"}
+    store.drop(ADDRESS)
+    store.drop(ADDRESS)
+    assert list(store.files()) == ["unet/1"] and not store.has(ADDRESS)

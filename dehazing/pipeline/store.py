@@ -1,26 +1,32 @@
 """The store: what every stage made, in `root/stages/<kind>/<fingerprint>/`, published whole or not at all.
 
 A folder counts when it holds a complete manifest (size and SHA-256 of every file), which is written last and
-appears in one step. Beside the published files lie `partial/`, the checkpoints of an execution under way, and
-the lease of whoever works on it.
+appears in one step. Beside the published files lie `partial/`, the checkpoints of an execution under way, the
+lease of whoever works on it, and `failed.json`, why it failed, where trying again would fail again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-MANIFEST = "manifest.json"
+from dehazing.pipeline import manifest
+from dehazing.pipeline.manifest import Damaged as Damaged
+from dehazing.pipeline.manifest import entry_of
+
+MANIFEST = manifest.NAME
+FAILED = "failed.json"
 
 
 class Unwritable(ValueError):
-    """The results folder is full or cannot be written; what was under way can go on once it can."""
+    """The store is full, cannot be written or not be reached; what was under way can go on once it can."""
 
 
 @contextmanager
@@ -34,58 +40,70 @@ def writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def open_store(place: str | Path) -> Store:
+    """The store at a path (a folder) or at `scheme://…` (an object store); `store.place` opens it again."""
+    if isinstance(place, str) and "://" in place:
+        from dehazing.pipeline.object_store import ObjectStore
+
+        return ObjectStore(place)
+    return Store(place)
+
+
 class Store:
     """A folder of published stages; an address is "kind/fingerprint"."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).expanduser().resolve()
+        self.place = str(self.root)
 
     def has(self, address: str) -> bool:
         """Whether the address is published: a complete manifest is there."""
-        return _manifest(self._place(address)) is not None
+        return self.manifest(address) is not None
+
+    def manifest(self, address: str) -> dict[str, Any] | None:
+        """The complete manifest of an address, or None where it is not published."""
+        return _manifest(self._place(address))
 
     def folder(self, address: str) -> Path:
-        """The folder of a published address, its files checked against the manifest once per process.
+        """The local folder of a published address, its files checked against the manifest once per process.
 
-        ValueError where it is absent or damaged, saying which file and how to mend it.
+        ValueError where it is absent; Damaged, a ValueError, where it is damaged, saying which file and how to
+        mend it.
         """
         place = self._place(address)
-        if _manifest(place) is None:
-            raise ValueError(f"{address} must be published in {self.root}, but there is no complete manifest of it.")
+        self._published(address)
         _check(place, (place / MANIFEST).stat().st_mtime_ns)
         return place
+
+    def read(self, address: str, name: str) -> bytes:
+        """One published file, checked against the manifest. ValueError as for `folder`, and for an unknown name."""
+        entry, path = self._entry(address, name), self._place(address) / name
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            manifest.check_size(entry, None, str(path), _mend(path.parent))
+            raise
+        manifest.check_bytes(entry, content, str(path), _mend(path.parent))
+        return content
 
     def publish(self, address: str, files: Mapping[str, bytes | Path], fence: Callable[[], None] | None = None) -> None:
         """Publishes files (bytes, or paths that are copied) under their names; a second time does nothing.
 
         `fence` is called before anything is moved into place and again right before the manifest appears; it
-        raises where the right to publish was lost.
+        raises where the right to publish was lost. A remembered failure is forgotten.
         Unwritable where the folder is full or cannot be written; checkpoints stay as they are.
         """
         if self.has(address):
             return
-        assert MANIFEST not in files, "the manifest is the store's own"
+        assert not {MANIFEST, FAILED} & set(files), "these are the store's own"
         place = self._place(address)
         with writing(self.root):
             place.mkdir(parents=True, exist_ok=True)
-            for leftover in place.glob("publishing-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            aside = place / f"publishing-{uuid.uuid4().hex[:12]}"
-            try:
-                manifest = {"address": address, "files": {}}
-                for name, content in files.items():
-                    manifest["files"][name] = _write(aside, name, content)  # type: ignore[index]
-                _write(aside, MANIFEST, json.dumps(manifest, indent=1).encode())
-                if fence is not None:
-                    fence()
-                for name in files:
-                    (place / name).parent.mkdir(parents=True, exist_ok=True)
-                    (aside / name).replace(place / name)
-                if fence is not None:
-                    fence()
-                (aside / MANIFEST).replace(place / MANIFEST)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
+            self.clear_leftovers(address)
+            with _aside(place, "publishing") as aside:
+                entries = {name: _write(aside, name, content) for name, content in files.items()}
+                _write(aside, MANIFEST, manifest.content_of(address, entries))
+                _appear(place, aside, files, fence or (lambda: None))
 
     def partial(self, address: str) -> Path:
         """The folder for the checkpoints of an execution under way, made where it is missing."""
@@ -94,9 +112,32 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def save_partial(self, address: str) -> None:
+        """Makes the checkpoints in `partial` durable for other machines: in a folder they are."""
+
     def clear_partial(self, address: str) -> None:
         """Drops the checkpoints of a finished execution."""
         shutil.rmtree(self._place(address) / "partial", ignore_errors=True)
+
+    def failure(self, address: str) -> str | None:
+        """Why the execution failed, where it was remembered that it would fail again; None otherwise."""
+        return _reason(_bytes(self._place(address) / FAILED))
+
+    def remember_failure(self, address: str, reason: str) -> None:
+        """Remembers a failure that would come again, unless the address is published. Unwritable as `publish`."""
+        if self.has(address):
+            return
+        place = self._place(address)
+        with writing(self.root):
+            place.mkdir(parents=True, exist_ok=True)
+            with _aside(place, "publishing") as aside:
+                _write(aside, FAILED, json.dumps({"reason": reason}).encode())
+                (aside / FAILED).replace(place / FAILED)
+
+    def forget_failure(self, address: str) -> None:
+        """Lets the execution be tried again."""
+        with writing(self.root):
+            (self._place(address) / FAILED).unlink(missing_ok=True)
 
     def addresses(self) -> list[str]:
         """Every published address."""
@@ -104,56 +145,126 @@ class Store:
         found = [f"{place.parent.parent.name}/{place.parent.name}" for place in places]
         return [address for address in found if self.has(address)]
 
-    def lease_folder(self, address: str) -> Path:
-        """Where the lease of an address lies, made where it is missing."""
+    def files(self) -> dict[str, dict[str, int]]:
+        """Everything that lies there, published or not: address → name below it → bytes."""
+        result: dict[str, dict[str, int]] = {}
+        for place in sorted((self.root / "stages").glob("*/*")):
+            paths = [path for path in place.rglob("*") if path.is_file()]
+            names = {path.relative_to(place).as_posix(): path.stat().st_size for path in paths}
+            result[f"{place.parent.name}/{place.name}"] = names
+        return result
+
+    def drop(self, address: str) -> None:
+        """Removes all of an address, its manifest first, so that nobody trusts what is going away."""
         place = self._place(address)
         with writing(self.root):
-            place.mkdir(parents=True, exist_ok=True)
-        return place
+            (place / MANIFEST).unlink(missing_ok=True)
+            if place.exists():
+                shutil.rmtree(place)
+
+    def clear_leftovers(self, address: str) -> None:
+        """Drops what publications that were cut off left; only for whoever holds the lease."""
+        for leftover in self._place(address).glob("publishing-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def lease_folder(self, address: str) -> Path:
+        """Where the lease of an address lies; the folder may be missing."""
+        return self._place(address)
+
+    def _published(self, address: str) -> dict[str, Any]:
+        found = self.manifest(address)
+        if found is None:
+            raise ValueError(f"{address} must be published in {self.place}, but there is no complete manifest of it.")
+        return found
+
+    def _entry(self, address: str, name: str) -> dict[str, Any]:
+        files = self._published(address)["files"]
+        if name not in files:
+            raise ValueError(f"{address} must have a file {name}, but its manifest lists {', '.join(files) or 'none'}.")
+        return files[name]
 
     def _place(self, address: str) -> Path:
-        kind, _, name = address.partition("/")
-        assert kind and name and "/" not in name and ".." not in (kind, name), f"not an address: {address!r}"
+        kind, name = parts(address)
         return self.root / "stages" / kind / name
 
 
+def parts(address: str) -> tuple[str, str]:
+    """Kind and fingerprint of an address."""
+    kind, _, name = address.partition("/")
+    assert kind and name and "/" not in name and ".." not in (kind, name), f"not an address: {address!r}"
+    return kind, name
+
+
+@contextmanager
+def _aside(place: Path, purpose: str) -> Iterator[Path]:
+    folder = place / f"{purpose}-{uuid.uuid4().hex[:12]}"
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _appear(place: Path, aside: Path, names: Mapping[str, Any], fence: Callable[[], None]) -> None:
+    """Moves what lies aside into place, the manifest last; no remembered failure outlives it."""
+    fence()
+    for name in names:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (aside / name).replace(place / name)
+    fence()
+    (place / FAILED).unlink(missing_ok=True)
+    (aside / MANIFEST).replace(place / MANIFEST)
+
+
 def _write(folder: Path, name: str, content: bytes | Path) -> dict[str, int | str]:
-    parts = PurePosixPath(name).parts
-    assert parts and ".." not in parts and not name.startswith("/"), f"not a file name: {name!r}"
+    steps = PurePosixPath(name).parts
+    assert steps and ".." not in steps and not name.startswith("/"), f"not a file name: {name!r}"
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, Path):
         shutil.copyfile(content, path)
     else:
         path.write_bytes(content)
-    return {"size": path.stat().st_size, "sha256": _sha256(path)}
+    _make_durable(path)
+    return entry_of(path)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _manifest(place: Path) -> dict | None:
-    """The manifest of a folder, or None where there is none or it was cut off while it was written."""
+def _make_durable(path: Path) -> None:
+    """A machine that loses power right after a rename would otherwise find an empty file under the new name."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        manifest = json.loads((place / MANIFEST).read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    return manifest if isinstance(manifest, dict) and "files" in manifest else None
+
+
+def _reason(content: bytes | None) -> str | None:
+    try:
+        return None if content is None else str(json.loads(content)["reason"])
+    except (ValueError, LookupError, TypeError):
+        return None  # cut off while it was written
+
+
+def _manifest(place: Path) -> dict[str, Any] | None:
+    content = _bytes(place / MANIFEST)
+    return None if content is None else manifest.parsed(content)
+
+
+def _mend(place: Path) -> str:
+    return f"delete the folder {place} and give the same command again"
 
 
 @cache
 def _check(place: Path, published_ns: int) -> None:
-    manifest = _manifest(place)
-    assert manifest is not None
-    for name, entry in manifest["files"].items():
+    found = _manifest(place)
+    assert found is not None
+    for name, entry in found["files"].items():
         path = place / name
-        mend = f"delete the folder {place} and give the same command again"
-        if not path.is_file():
-            raise ValueError(f"{path} must be there as its manifest says, but is missing; {mend}.")
-        size = path.stat().st_size
-        if size != entry["size"]:
-            raise ValueError(f"{path} must have {entry['size']} bytes, but has {size}; {mend}.")
-        if _sha256(path) != entry["sha256"]:
-            raise ValueError(f"{path} must be as it was published, but its content has changed; {mend}.")
+        manifest.check_size(entry, path.stat().st_size if path.is_file() else None, str(path), _mend(place))
+        manifest.check_digest(entry, str(entry_of(path)["sha256"]), str(path), _mend(place))
