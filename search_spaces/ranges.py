@@ -1,6 +1,7 @@
 """Ranges of hyperparameters: declared in each space, overridden from a study's YAML or by `--set`.
 
-A range is {low, high, log or step} of two whole numbers or two real ones, or {choices}. "/" in a name nests it.
+A range is {low, high, log or step} of two whole numbers or two real ones, or {choices}; an override may also be a plain
+value, which fixes the parameter. "/" in a name nests it.
 """
 
 from __future__ import annotations
@@ -41,8 +42,12 @@ def overridden(ranges: Ranges, overrides: Mapping[str, Any], where: str) -> dict
             raise ValueError(
                 f"{where}: the search space has no parameter `{name}`; the nearest is `{nearest(name, ranges)}`."
             )
+        if isinstance(override, (bool, int, float, str)):
+            override = {"choices": (override,)}
         if not isinstance(override, Mapping):
-            raise ValueError(f"{here} must be a mapping of low, high, log, step or choices, but is {override!r}.")
+            raise ValueError(
+                f"{here} must be one value or a mapping of low, high, log, step or choices, but is {override!r}."
+            )
         for key in override:
             if key not in KEYS:
                 raise ValueError(f"{here} has no key `{key}`; the nearest valid key is `{nearest(str(key), KEYS)}`.")

@@ -45,7 +45,7 @@ def instances(
             continue
         for control, changes in {name: {}, **study.controls}.items():
             config = laid_over(configs[name], changes)
-            upstreams = needed(study, config, study.upstreams)
+            upstreams = needed(study, study.kind, config, study.upstreams)
             if control in left_out or left_out & set(upstreams.values()):
                 left_out.add(control)
                 continue
@@ -57,7 +57,7 @@ def instances(
         able = [loop for loop in loops[name] if loop["variant"] in WITHOUT_G or loop.get("degrader") not in left_out]
         config = {**study.config, "configurations": able, "split": "test", "full": True}
         if name not in left_out:
-            result.append(Instance(name, study, config, needed(study, config, {**study.upstreams, **kept})))
+            result.append(Instance(name, study, config, needed(study, study.kind, config, {**study.upstreams, **kept})))
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -13,49 +14,92 @@ import optuna
 from dehazing.inference import VARIANTS
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.fingerprint import code_version, fingerprint
-from dehazing.stages import stage_module
+from dehazing.stages import KINDS, stage_module
 from dehazing.strict import from_mapping, nearest, to_mapping
+from search_spaces import joint
 from search_spaces.ranges import overridden
 from studies.study import Study, laid_over
 
+BUDGET = ("num_trials", "max_hours", "max_gpu_hours", "batch")  # what may change without being another search
 NUM_SAMPLES = 32  # suggestions that a space is tried with before anything starts
 
 
 def space_of(study: Study) -> Callable[[optuna.Trial], None]:
-    """The define-by-run function of the study's stage with the study's ranges; it can be pickled."""
-    return partial(importlib.import_module(f"search_spaces.{study.kind}").space, ranges=ranges_of(study))
+    """The define-by-run function of the study's stages with the study's ranges; it can be pickled."""
+    own = importlib.import_module(f"search_spaces.{study.kind}")
+    ranges = own_ranges(study)
+    if not study.joint:
+        return partial(own.space, ranges=ranges[""])
+    parts = {
+        role: (importlib.import_module(f"search_spaces.{role or study.kind}").space, ranges[role]) for role in ranges
+    }
+    return partial(joint.space, parts=parts)
+
+
+def own_ranges(study: Study) -> dict[str, dict[str, Any]]:
+    """role → the ranges of its stage's space with the study's overrides, upstreams first; "" is the study's stage."""
+    result = {}
+    for role in (*(kind for kind in KINDS if kind in study.joint), ""):
+        overrides = study.joint[role].space if role else study.space
+        where = f"{study.name}.yaml: {f'joint: {role}: ' if role else ''}space"
+        result[role] = overridden(
+            importlib.import_module(f"search_spaces.{role or study.kind}").RANGES, overrides, where
+        )
+    return result
 
 
 def ranges_of(study: Study) -> dict[str, Any]:
-    """The ranges of the stage's space with the study's overrides."""
-    ranges = importlib.import_module(f"search_spaces.{study.kind}").RANGES
-    return overridden(ranges, study.space, f"{study.name}.yaml: space")
+    """Parameter → its range; those of a jointly searched stage as "role/name"."""
+    parts = own_ranges(study).items()
+    return {f"{role}/{name}" if role else name: domain for role, ranges in parts for name, domain in ranges.items()}
 
 
 def searched_config(study: Study, suggestion: Mapping[str, Any]) -> dict[str, Any]:
     """The stage's settings for a suggestion; the loop's suggestion is one configuration of a batch of one."""
+    own = {name: value for name, value in suggestion.items() if name not in study.joint}
     if study.kind == "iterative":
-        return {**study.config, "configurations": [dict(suggestion)]}
-    return laid_over(study.config, suggestion)
+        return {**study.config, "configurations": [own]}
+    return laid_over(study.config, own)
 
 
-def search_execution(
+def pipeline_of(
     study: Study, dataset: str, seed: int, upstreams: Mapping[str, str], suggestion: Mapping[str, Any]
-) -> Execution:
-    """The execution that a suggestion asks for; upstreams: role → address, of which those needed are used."""
+) -> list[Execution]:
+    """The executions that a suggestion asks for: those of the stages searched jointly, then the study's own.
+
+    upstreams: role → address, of the studies that fill them; of these, those needed are used.
+    """
+    addresses, result = dict(upstreams), []
+    for role in (kind for kind in KINDS if kind in study.joint):
+        config = laid_over(study.joint[role].config, suggestion.get(role, {}))
+        made = Execution(role, config, dataset, seed, needed(study, role, config, addresses))
+        addresses[role] = made.address
+        result.append(made)
     config = searched_config(study, suggestion)
-    return Execution(study.kind, config, dataset, seed, needed(study, config, upstreams))
+    target = Execution(study.kind, config, dataset, seed, needed(study, study.kind, config, addresses))
+    return [*_reached(target, result), target]
 
 
-def needed(study: Study, config: Mapping[str, Any], upstreams: Mapping[str, str]) -> dict[str, str]:
-    """Those of the upstreams that the stage builds on with these settings."""
-    module = stage_module(study.kind)
-    roles = module.needs(from_mapping(module.Config, config, f"{study.name}: the settings of {study.kind}"))
+def _reached(target: Execution, others: Sequence[Execution]) -> list[Execution]:
+    """Those of `others` that the target builds on, in their order."""
+    wanted = set(target.upstreams.values())
+    kept = []
+    for execution in reversed(others):
+        if execution.address in wanted:
+            kept.append(execution)
+            wanted |= set(execution.upstreams.values())
+    return kept[::-1]
+
+
+def needed(study: Study, kind: str, config: Mapping[str, Any], upstreams: Mapping[str, str]) -> dict[str, str]:
+    """Those of the upstreams that a stage builds on with these settings."""
+    module = stage_module(kind)
+    roles = module.needs(from_mapping(module.Config, config, f"{study.name}: the settings of {kind}"))
     for role in roles:
         if role not in upstreams:
             raise ValueError(
                 f"{study.name}.yaml: `upstreams` must name the study that fills the role `{role}`, "
-                f"which these settings need, but names {', '.join(upstreams) or 'none'}."
+                f"which these settings of {kind} need, but names {', '.join(upstreams) or 'none'}."
             )
     return {role: upstreams[role] for role in roles}
 
@@ -63,6 +107,12 @@ def needed(study: Study, config: Mapping[str, Any], upstreams: Mapping[str, str]
 def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
     """Samples of the space, each checked against the stage's Config. ValueError where the stage has no such setting."""
     space = space_of(study)
+    try:
+        pickle.dumps(space)
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise ValueError(
+            f"{study.name}: the search space must be a function of a module, so that it can be pickled, but: {error}."
+        ) from error
     if study.sampler == "grid":
         for name, domain in ranges_of(study).items():
             if "choices" not in domain and "step" not in domain and not isinstance(domain["low"], int):
@@ -75,7 +125,7 @@ def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
         space(trial)
         suggestion = nested(trial.params)
         try:
-            needed(study, searched_config(study, suggestion), upstreams)
+            pipeline_of(study, "", 0, upstreams, suggestion)
         except ValueError as error:
             raise ValueError(f"{study.name}: its search space and settings must fit its stage: {error}") from error
         suggestions.append(suggestion)
@@ -94,12 +144,14 @@ def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
                 f"with the others, but {', '.join(lost)} in {dict(point)} is not; "
                 f"the space has {', '.join(ranges)}."
             )
-    for name in ranges_of(study):
-        if study.kind != "iterative" and name in study.config:
-            raise ValueError(
-                f"{study.name}.yaml: config: `{name}` is searched, so it cannot be fixed there; "
-                f"narrow its range instead: space.{name}.choices=[{study.config[name]}]."
-            )
+    for role, ranges in own_ranges(study).items():
+        config, where = (study.joint[role].config, f"joint: {role}: ") if role else (study.config, "")
+        for name in ranges:
+            if (role or study.kind) != "iterative" and name in config:
+                raise ValueError(
+                    f"{study.name}.yaml: {where}config: `{name}` is searched, so it cannot be fixed there; "
+                    f"fix it in the space instead: space.{name}={config[name]}."
+                )
     for name, changes in study.controls.items():
         if name == study.name:
             raise ValueError(f"{study.name}.yaml: controls: a control needs another name than its study, `{name}`.")
@@ -126,7 +178,7 @@ def _check_ends(study: Study, trials: Sequence[optuna.trial.FrozenTrial], upstre
             continue
         for end in ("low", "high"):
             try:
-                needed(study, searched_config(study, nested({**params, name: domain[end]})), upstreams)
+                pipeline_of(study, "", 0, upstreams, nested({**params, name: domain[end]}))
             except ValueError as error:
                 raise ValueError(f"{study.name}.yaml: space: `{name}`: `{end}` must fit its stage: {error}") from error
 
@@ -135,7 +187,8 @@ def _check_control(study: Study, changes: Any, suggestion: Mapping[str, Any], up
     if study.kind != "iterative":
         if not isinstance(changes, Mapping):
             raise ValueError(f"it must be a mapping of settings, but is {changes!r}.")
-        needed(study, laid_over(searched_config(study, suggestion), changes), upstreams)
+        addresses = {**upstreams, **{role: role for role in study.joint}}
+        needed(study, study.kind, laid_over(searched_config(study, suggestion), changes), addresses)
         return
     if isinstance(changes, str) or not isinstance(changes, Sequence):
         raise ValueError(f"it must be a list of variants, but is {changes!r}.")
@@ -168,12 +221,13 @@ def flattened(suggestion: Mapping[str, Any]) -> dict[str, Any]:
 def study_key(study: Study, experiment: str, dataset: str, seed: int, upstreams: Mapping[str, str]) -> str:
     """The name of the study's search in the journal: another question, space, input or code is another search.
 
-    The number of trials is not part of it, so that a larger budget goes on where a smaller one ended.
+    The budgets are not part of it, so that a larger one goes on where a smaller one ended.
     """
     asked = to_mapping(study)
-    for key in ("question", "num_trials", "controls", "choose", "upstreams"):
+    for key in ("question", "controls", "choose", "upstreams", *BUDGET):
         del asked[key]
     asked["space"] = ranges_of(study)
-    code = code_version(f"dehazing.stages.{study.kind}")
+    asked["joint"] = {role: part["config"] for role, part in asked["joint"].items()}
+    code = [code_version(f"dehazing.stages.{kind}") for kind in (*study.joint, study.kind)]
     search = fingerprint(asked=asked, dataset=dataset, seed=seed, upstreams=upstreams, code=code)
     return f"{experiment}/{study.name}/{search}"

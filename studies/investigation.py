@@ -26,7 +26,7 @@ from dehazing.pipeline.series import ensure_series, series_fingerprint
 from dehazing.pipeline.store import Store, writing
 from dehazing.stages import stage_module
 from studies import journal
-from studies.executions import search_execution, space_of, study_key
+from studies.executions import pipeline_of, space_of, study_key
 from studies.progress import Progress, duration
 from studies.samplers import make_sampler
 from studies.scale import Scale
@@ -151,7 +151,11 @@ class Investigation:
             from studies.tuner import search
 
             before_s = time.monotonic()
-            make = partial(search_execution, study, self.series, self.scale.search_seed, self.upstreams(study))
+            pipeline = partial(pipeline_of, study, self.series, self.scale.search_seed, self.upstreams(study))
+
+            def make(suggestion: Mapping[str, Any]) -> Execution:
+                return pipeline(suggestion)[-1]
+
             slots = self.slots
             lost = search(
                 study, optuna_study, space_of(study), make, self.root, self.scale, slots, self.tracker, self.progress

@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parent
 SAMPLERS = ("tpe", "random", "grid", "gp", "nsga2")
 # kind → roles that its stage can build on; a role is filled by a study of the kind of that name
 ROLES = {"restorer": ("hvae",), "degrader": ("hvae", "restorer", "unet"), "iterative": KINDS[:-1]}
+RUN_METRICS = ("seconds",)  # of any execution, for constraints
 Sampler = Literal["tpe", "random", "grid", "gp", "nsga2"]
 
 
@@ -39,13 +40,44 @@ class Choose:
 
 
 @dataclass(frozen=True)
+class Constraint:
+    """What a trial must hold to be chosen: a final metric of the stage (or `seconds`) within bounds."""
+
+    metric: str
+    at_most: float | None = None
+    at_least: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError(
+                f"a constraint needs either `at_most` or `at_least`, but `{self.metric}` has both or none."
+            )
+
+    def violation(self, value: float) -> float:
+        """How far `value` is beyond the bound; 0 or less where it holds."""
+        return value - self.at_most if self.at_most is not None else (self.at_least or 0.0) - value
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A stage that is searched together with the study's own: its settings and its ranges."""
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    space: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Study:
     """A study at one scale; its name is its file's stem.
 
-    upstreams: role of the stage → study that fills it. config: settings of the stage's Config that differ from
-    its defaults. space: overrides of the ranges of the stage's search space. points: suggestions to try first, by
-    parameter; what a point leaves out is sampled. controls: instances trained beside the chosen one at confirmation,
-    with the chosen settings but for these.
+    upstreams: role of the stage → study that fills it. joint: role → the stage that fills it, searched with this one:
+    its parameters are called "role/name", and only what a trial changes is made anew. config: settings of the stage's
+    Config that differ from its defaults. space: overrides of the ranges of the stage's search space; a plain value
+    fixes a parameter. points: suggestions to try first, by parameter; what a point leaves out is sampled. controls:
+    instances trained beside the chosen one at confirmation, with the chosen settings but for these.
+    scheduler: stopping trials early, by successive halving (asha) or against the median of those before, after
+    `grace_epochs`. batch: trials of the stage `iterative` that one process evaluates together. Besides num_trials,
+    max_hours (of wall time, over all runs) and max_gpu_hours (of the trials) end the asking for more trials.
     """
 
     name: str
@@ -56,7 +88,13 @@ class Study:
     upstreams: Mapping[str, str] = field(default_factory=dict)
     choose: Choose | None = None
     sampler: Sampler = "tpe"
-    scheduler: Literal["none", "asha"] = "none"
+    scheduler: Literal["none", "asha", "median"] = "none"
+    grace_epochs: int = 5
+    batch: int = 1
+    max_hours: float | None = None
+    max_gpu_hours: float | None = None
+    constraints: tuple[Constraint, ...] = ()
+    joint: Mapping[str, Joint] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, Any] = field(default_factory=dict)
     points: tuple[Mapping[str, Any], ...] = ()
@@ -79,17 +117,47 @@ class Study:
                     f"`objective` must be a metric that the stage {self.kind} reports at its end, but is `{metric}`; "
                     f"the nearest is `{nearest(metric, METRICS[self.kind])}`."
                 )
-        roles = ROLES.get(self.kind, ())
-        for role in self.upstreams:
-            if role not in roles:
-                near = f"the nearest is `{nearest(role, roles)}`" if roles else "it builds on the dataset alone"
-                raise ValueError(f"`upstreams`: the stage {self.kind} has no role `{role}`; {near}.")
+        self._check_roles()
+        self._check_budget()
         if len(metrics) > 1 and (self.choose is None or self.choose.metric not in metrics):
             raise ValueError(
                 f"several objectives need `choose: {{metric: …, within: …}}` with one of {', '.join(metrics)}."
             )
         if len(metrics) > 2:
             raise ValueError(f"a study has one or two objectives, but got {len(metrics)}: {', '.join(metrics)}.")
+
+    def _check_roles(self) -> None:
+        roles = ROLES.get(self.kind, ())
+        for key, named in (("upstreams", self.upstreams), ("joint", self.joint)):
+            for role in named:
+                if role not in roles:
+                    near = f"the nearest is `{nearest(role, roles)}`" if roles else "it builds on the dataset alone"
+                    raise ValueError(f"`{key}`: the stage {self.kind} has no role `{role}`; {near}.")
+        for role in self.joint:
+            if role in self.upstreams:
+                raise ValueError(
+                    f"the role `{role}` must be filled by a study (`upstreams`) or searched (`joint`), but is both."
+                )
+
+    def _check_budget(self) -> None:
+        for key, low in (("grace_epochs", 1), ("batch", 1), ("max_hours", 0.0), ("max_gpu_hours", 0.0)):
+            value = getattr(self, key)
+            if value is not None and not value >= low:
+                raise ValueError(f"`{key} >= {low}` must hold, but is {value}.")
+        if self.batch > 1 and self.kind != "iterative":
+            raise ValueError(f"`batch` must be 1 for a stage that is trained, but is {self.batch} for {self.kind}.")
+        if self.scheduler != "none" and len(self.objective) > 1:
+            raise ValueError(
+                f"`scheduler: {self.scheduler}` compares one objective, but the study has {len(self.objective)}; "
+                "take `scheduler: none`."
+            )
+        valid = (*METRICS[self.kind], *RUN_METRICS)
+        for constraint in self.constraints:
+            if constraint.metric not in valid:
+                raise ValueError(
+                    f"`constraints` must be of metrics that the stage {self.kind} reports at its end, but one is of "
+                    f"`{constraint.metric}`; the nearest is `{nearest(constraint.metric, valid)}`."
+                )
 
 
 def study_names() -> list[str]:

@@ -85,12 +85,16 @@ def test_an_override_moves_a_range() -> None:
     assert ranges["num"] == {"low": 2, "high": 4} and RANGES["num"]["low"] == 1
 
 
+def test_a_plain_value_fixes_a_parameter() -> None:
+    assert overridden(RANGES, {"lr": 0.01}, "study")["lr"] == {"choices": (0.01,)}
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ({"lrr": {"low": 1}}, "no parameter `lrr`; the nearest is `lr`"),
         ({"lr": {"hihg": 1}}, "no key `hihg`; the nearest valid key is `high`"),
-        ({"lr": 3}, "must be a mapping"),
+        ({"lr": [1e-3, 2e-3]}, "must be one value or a mapping"),
         ({"lr": {"low": "small"}}, "must be a number"),
         ({"num": {"low": 1.5}}, "must be a whole number"),
         ({"lr": {"low": 1.0}}, "`low <= high` must hold"),

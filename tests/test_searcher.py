@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import Owner
 from studies import journal
-from studies.executions import search_execution, space_of
+from studies.executions import pipeline_of, space_of
 from studies.samplers import make_sampler
 from studies.searcher import JournalSearch, num_taken
 from studies.study import Choose, Objective, Study
@@ -40,7 +40,7 @@ def searcher(root: Path, study: Study = UNET) -> JournalSearch:
     found = journal.open_study(journal.storage(root), "study", study, sampler)
 
     def make(suggestion: Mapping[str, Any]) -> Execution:
-        return search_execution(study, "series", 0, {}, suggestion)
+        return pipeline_of(study, "series", 0, {}, suggestion)[-1]
 
     return JournalSearch(study, found, space_of(study), make, {"root": str(root)})
 

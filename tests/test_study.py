@@ -9,7 +9,7 @@ import yaml
 
 from studies import journal
 from studies.confirm import check_names, instances, loop_configurations
-from studies.executions import check, space_of
+from studies.executions import check, pipeline_of, ranges_of, space_of
 from studies.scale import read_scale, scale_names
 from studies.settings import parse
 from studies.study import FOLDER, ordered, read_studies, study_names
@@ -51,6 +51,12 @@ def test_a_study_brings_the_studies_that_it_builds_on() -> None:
         ({"upstreams": {"hvae": ["hvae"]}}, "does not exist"),
         ({"upstreams": "hvae"}, "must be a mapping"),
         ({"objective": {"metric": "val/psnr_dirct", "mode": "max"}}, "the nearest is `val/psnr_direct`"),
+        ({"joint": {"hvea": {}}}, "`joint`: the stage degrader has no role `hvea`; the nearest is `hvae`"),
+        ({"joint": {"hvae": {}}}, "the role `hvae` must be filled by a study"),
+        ({"batch": 4}, "`batch` must be 1 for a stage that is trained"),
+        ({"max_hours": -1}, "`max_hours >= 0.0` must hold"),
+        ({"constraints": [{"metric": "val/psnr_direct"}]}, "either `at_most` or `at_least`"),
+        ({"constraints": [{"metric": "val/psnr", "at_least": 3}]}, "the nearest is `val/psnr_direct`"),
         ({"scales": ["smoke"]}, "must be a mapping"),
         ({"scales": {"smoke": 3}}, "must be a mapping"),
         ({"scales": {"smoke": {"num_trails": 3}}}, "unknown key `num_trails`; the nearest valid key is `num_trials`"),
@@ -197,3 +203,51 @@ def test_points_are_asked_first_and_the_rest_is_drawn(tmp_path):
         trial = opened.ask()
         space_of(study)(trial)
         assert {name: trial.params[name] for name in point} == dict(point)
+
+
+JOINT = {
+    "question": "Which degrader and which loop together?",
+    "kind": "iterative",
+    "upstreams": {"unet": "unet", "hdn": "hdn", "hvae": "hvae"},
+    "joint": {
+        "restorer": {"space": {"lr": 0.004, "share_at_T": 0.4, "lambda_decoder": 0.0, "latent_noise": 0.0}},
+        "degrader": {"config": {"num_epochs": 2}, "space": {"lambda_cyc": {"low": 1.0}}},
+    },
+    "objective": {"metric": "val/gap_db", "mode": "max"},
+    "sampler": "random",
+    "scales": {"smoke": {"num_trials": 3}},
+}
+
+
+def test_a_joint_study_searches_every_stage_that_it_names(tmp_path: Path) -> None:
+    study = read_studies([own(tmp_path, "joint", **JOINT)], "smoke")["joint"]
+    ranges = ranges_of(study)
+    assert ranges["degrader/lambda_cyc"]["low"] == 1.0 and ranges["restorer/lr"] == {"choices": (0.004,)}
+    assert list(ranges)[-1] == "refine_level"
+    check(study)
+    suggestion = {"restorer": {"lr": 0.004}, "degrader": {"lambda_cyc": 3.0}, "variant": "direct"}
+    upstreams = {role: f"{role}/{role}" for role in study.upstreams}
+    restorer, degrader, target = pipeline_of(study, "series", 0, upstreams, suggestion)
+    assert degrader.upstreams == {"hvae": "hvae/hvae", "restorer": restorer.address}
+    assert degrader.config["lambda_cyc"] == 3.0 and degrader.config["num_epochs"] == 2
+    assert target.upstreams["degrader"] == degrader.address and target.upstreams["unet"] == "unet/unet"
+
+
+def test_only_what_a_joint_trial_changes_is_made_anew(tmp_path: Path) -> None:
+    study = read_studies([own(tmp_path, "joint", **JOINT)], "smoke")["joint"]
+    upstreams = {role: f"{role}/{role}" for role in study.upstreams}
+
+    def addresses(cyc: float, variant: str) -> list[str]:
+        suggestion = {"restorer": {"lr": 0.004}, "degrader": {"lambda_cyc": cyc}, "variant": variant}
+        return [execution.address for execution in pipeline_of(study, "series", 0, upstreams, suggestion)]
+
+    first, loop, other = addresses(3.0, "direct"), addresses(3.0, "refine_R"), addresses(5.0, "direct")
+    assert first[:2] == loop[:2] and first[2] != loop[2]
+    assert first[0] == other[0] and first[1] != other[1] and first[2] != other[2]
+    assert addresses(3.0, "bridge")[:1] == first[:1] and len(addresses(3.0, "bridge")) == 2, "needs no degrader"
+
+
+def test_a_joint_role_whose_own_upstream_is_missing_is_refused(tmp_path: Path) -> None:
+    mapping = {**JOINT, "upstreams": {"unet": "unet", "hdn": "hdn"}}
+    with pytest.raises(ValueError, match="`upstreams` must name the study that fills the role `hvae`"):
+        check(read_studies([own(tmp_path, "joint", **mapping)], "smoke")["joint"])

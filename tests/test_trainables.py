@@ -21,7 +21,7 @@ from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store, Unwritable
 from dehazing.stages import KINDS
 from studies import journal, tuner
-from studies.executions import search_execution, space_of
+from studies.executions import pipeline_of, space_of
 from studies.progress import Progress
 from studies.samplers import make_sampler
 from studies.scale import Scale
@@ -139,7 +139,7 @@ def test_a_full_disk_ends_the_search_and_the_same_command_goes_on(
     study = Study("unet", "Works?", "unet", (Objective("val/psnr", "max"),), 2, sampler="random", config=SMALL)
 
     def make(suggestion: Mapping[str, Any]) -> Execution:
-        return search_execution(study, tiny_series.NAME, 0, {}, suggestion)
+        return pipeline_of(study, tiny_series.NAME, 0, {}, suggestion)[-1]
 
     def run() -> list[optuna.trial.FrozenTrial]:
         opened = journal.open_study(journal.storage(tmp_path), "study", study, make_sampler("random", 0, 2))
