@@ -1,0 +1,102 @@
+"""Which MLflow run belongs to which key: a file beside the spool, so that a run is continued and never doubled.
+
+The file is a cache. MLflow's tag `key` is the truth: where the file is missing, or MLflow is another one, the
+ledger is filled from the runs that are there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+try:
+    import fcntl
+except ImportError:  # Windows: one driver at a time
+    fcntl = None  # type: ignore[assignment]
+
+
+def folder_of(root: Path, experiment: str) -> Path:
+    """Where an experiment's ledger and spool lie."""
+    return root / experiment / "mlflow"
+
+
+def place() -> str:
+    """Which MLflow is meant: "" is the results folder's own database; a server's address goes without its password."""
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else address
+
+
+class Ledger:
+    """`runs.jsonl` of one experiment, appended to by every tracker of it; one MLflow's part of it."""
+
+    def __init__(self, root: Path, experiment: str) -> None:
+        self.folder, self.place = folder_of(root, experiment), place()
+        self._path = self.folder / "runs.jsonl"
+        self._ids: dict[str, str] = {}
+        self._filled: set[str] = set()  # MLflow's ids of the experiments whose runs are all in here
+        self._read = 0
+
+    def run_id(self, key: str) -> str | None:
+        """The run of a key, or None where none is known."""
+        if key not in self._ids:
+            self._read_on()
+        return self._ids.get(key)
+
+    def is_filled(self, experiment_id: str) -> bool:
+        """Whether a key of the experiment that is not in here has no run."""
+        self._read_on()
+        return experiment_id in self._filled
+
+    def add(self, runs: Mapping[str, str]) -> None:
+        """Note runs, key → id."""
+        self._append([{"key": key, "run_id": run_id} for key, run_id in runs.items()])
+
+    def filled(self, experiment_id: str) -> None:
+        """Note that every run of the experiment is in here."""
+        self._append([{"filled": experiment_id}])
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other trackers of this experiment from making the same run meanwhile."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as file:
+            if fcntl is not None:
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _append(self, entries: list[dict[str, str]]) -> None:
+        self._read_on()
+        content = "".join(json.dumps({"place": self.place, **entry}) + "\n" for entry in entries).encode()
+        with self._path.open("ab", buffering=0) as file:
+            if file.tell() > self._read:  # a line that was cut off
+                content = b"\n" + content
+            file.write(content)
+            os.fsync(file.fileno())
+        self._read_on()
+
+    def _read_on(self) -> None:
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) < self._read:  # somebody emptied it
+                self._read = 0
+                self._ids.clear()
+                self._filled.clear()
+            file.seek(self._read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._read += len(line)
+                self._note(line)
+
+    def _note(self, line: bytes) -> None:
+        with suppress(ValueError):
+            entry = json.loads(line)
+            if entry.get("place") == self.place and "key" in entry:
+                self._ids[entry["key"]] = entry["run_id"]
+            elif entry.get("place") == self.place and "filled" in entry:
+                self._filled.add(entry["filled"])
