@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from dehazing import stages
 from dehazing.data.archive import save_series
 from dehazing.data.series import Field, Series
 from dehazing.pipeline import checkpoint, execute
+from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.failure import FailedBefore
 from dehazing.pipeline.fingerprint import code_version
 from dehazing.pipeline.lease import LeaseLost, holder
-from dehazing.pipeline.store import Store
+from dehazing.pipeline.store import Store, Unwritable
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -187,6 +190,47 @@ def test_a_loss_that_is_not_finite_fails_and_keeps_the_checkpoint(toy, store):
         execute.execute(execution, store, checkpoint_every_s=0.0)
     assert not store.has(execution.address) and holder(store, execution.address) is None
     assert checkpoint.latest(store.partial(execution.address))["stage"]["epoch"] == 2
+
+
+def test_a_failure_that_would_come_again_is_remembered_until_it_is_forgotten(toy, store):
+    execution = toy_execution(nan_at=2)
+    with pytest.raises(FloatingPointError):
+        execute.execute(execution, store)
+    assert store.failure(execution.address) == "FloatingPointError: The loss must be finite, but is nan."
+    with pytest.raises(FailedBefore, match="The loss must be finite"):
+        execute.execute(execution, store, on_epoch=lambda epoch: pytest.fail("tried again"))
+    store.forget_failure(execution.address)
+    with pytest.raises(FloatingPointError):
+        execute.execute(execution, store)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), Unwritable("full")])
+def test_what_may_go_well_another_time_is_not_remembered(toy, store, monkeypatch, error):
+    execution = toy_execution()
+
+    def fail(stage):
+        raise error
+
+    monkeypatch.setattr(stages.stage_module("toy").Stage, "train_epoch", fail)
+    with pytest.raises(type(error)):
+        execute.execute(execution, store)
+    assert store.failure(execution.address) is None
+
+
+def test_a_missing_upstream_is_no_failure_of_the_stage(toy, store):
+    execution = toy_execution(build_on="hvae", upstreams={"hvae": "hvae/ab"})
+    with pytest.raises(ValueError, match="must be published"):
+        execute.execute(execution, store)
+    assert store.failure(execution.address) is None
+
+
+def test_the_clock_is_told_where_the_time_goes(toy, store):
+    clock = Clock()
+    begun_s = time.perf_counter()
+    list(execute.executing(toy_execution(epoch_s=0.02), store, checkpoint_every_s=0.0, clock=clock))
+    whole_s = time.perf_counter() - begun_s
+    assert clock.seconds["arithmetic"] >= 5 * 0.02 and clock.seconds["store"] > 0 and clock.seconds["loading"] > 0
+    assert sum(clock.seconds.values()) <= whole_s
 
 
 def test_whoever_was_taken_for_dead_publishes_nothing(toy, store):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ import torch
 from dehazing.data.archive import load_series
 from dehazing.data.series import Series
 from dehazing.pipeline import checkpoint
+from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.failure import FailedBefore, remembering
 from dehazing.pipeline.lease import Lease, lease
 from dehazing.pipeline.stage import Context, Stage
 from dehazing.pipeline.store import Store
@@ -45,6 +47,7 @@ def executing(
     store: Store,
     device: str = "cpu",
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    clock: Clock | None = None,
 ) -> Generator[dict[str, Any], None, None]:
     """One dict of metrics per epoch: {"epoch": 1, "num_epochs": n, "train/loss": …, "seconds": of this epoch}.
 
@@ -52,34 +55,45 @@ def executing(
     the last checkpoint where there is one (epochs before it are not yielded again, but are in the published
     history). The result is published before the last epoch is yielded. Close the generator to stop early: it
     leaves a checkpoint and releases its lease. A stage that raises publishes nothing and keeps its last
-    checkpoint; one that is interrupted within an epoch goes on from the checkpoint before.
+    checkpoint; what would fail again is remembered in the store, and FailedBefore from then on. One that is
+    interrupted within an epoch goes on from the checkpoint before. `clock` is told where the time goes.
 
     Random numbers: torch is seeded with the execution's seed before the stage is built (initial weights), and
     torch's state is part of a checkpoint; what a stage draws itself comes from a generator that it seeds with
     `context.seed` and keeps in its state. So a resumed stage equals an uninterrupted one to the bit.
     """
-    address = execution.address
+    address, clock = execution.address, clock or Clock()
     if store.has(address):
         return
-    with lease(store, address) as held:
+    with ExitStack() as leases:
+        with clock.of("waiting"):
+            held = leases.enter_context(lease(store, address))
         if store.has(address):
             return
-        last = yield from _epochs(execution, store, device, checkpoint_every_s, held)
+        reason = store.failure(address)
+        if reason is not None:
+            raise FailedBefore(reason)
+        last = yield from _epochs(execution, store, device, checkpoint_every_s, held, clock)
         store.clear_partial(address)
     if last is not None:
         yield last
 
 
 def _epochs(
-    execution: Execution, store: Store, device: str, checkpoint_every_s: float, held: Lease
+    execution: Execution, store: Store, device: str, checkpoint_every_s: float, held: Lease, clock: Clock
 ) -> Generator[dict[str, Any], None, dict[str, Any] | None]:
     """Every epoch but the last, which is returned once the result is published."""
-    partial = store.partial(execution.address)
+    address = execution.address
     started = time.monotonic()
-    stage = build(execution, store, device)
+    with clock.of("loading"):
+        partial = store.partial(address)
+        context = context_of(execution, store, device)
+        with remembering(store, address):
+            stage = build(execution, context)
     history: list[dict[str, Any]] = []
     seconds_before = 0.0
-    state = checkpoint.latest(partial)
+    with clock.of("store"):
+        state = checkpoint.latest(partial)
     if state is not None:
         stage.load_state_dict(state["stage"])
         history = state["history"][: stage.epoch]  # an evaluation starts over
@@ -91,9 +105,11 @@ def _epochs(
         return seconds_before + time.monotonic() - started
 
     def save() -> None:
-        held.check()
-        state = {"stage": stage.state_dict(), "history": history, "seconds": seconds(), "random": _random_state()}
-        checkpoint.save(partial, state, stage.epoch)
+        with clock.of("store"):
+            held.check()
+            state = {"stage": stage.state_dict(), "history": history, "seconds": seconds(), "random": _random_state()}
+            checkpoint.save(partial, state, stage.epoch)
+            store.save_partial(address)
 
     metrics: dict[str, Any] | None = None
     while stage.epoch < stage.num_epochs:
@@ -105,7 +121,8 @@ def _epochs(
                     save()
                 raise
         epoch_started = time.monotonic()
-        measured = stage.train_epoch()
+        with clock.of("arithmetic"), remembering(store, address):
+            measured = stage.train_epoch()
         metrics = {
             "epoch": stage.epoch,
             "num_epochs": stage.num_epochs,
@@ -116,22 +133,35 @@ def _epochs(
         if time.monotonic() - saved_at >= checkpoint_every_s:
             save()
             saved_at, saved_epoch = time.monotonic(), stage.epoch
-    files: dict[str, bytes | Path] = dict(stage.finish())
-    files["config.json"] = _json(execution.record())
-    files["metrics.json"] = _json({"final": stage.final, "history": history, "seconds": seconds(), "device": device})
-    store.publish(execution.address, files, fence=held.check)
+    with clock.of("arithmetic"), remembering(store, address):
+        files: dict[str, bytes | Path] = dict(stage.finish())
+    with clock.of("store"):
+        store.publish(address, {**files, **records(execution, stage.final, history, seconds(), device)}, held.check)
     return metrics
 
 
-def build(execution: Execution, store: Store, device: str) -> Stage:
-    """The stage of an execution before its first epoch; ValueError where what it builds on is not published."""
-    module = stage_module(execution.kind)
-    context = Context(
+def records(
+    execution: Execution, final: dict[str, float], history: list[dict[str, Any]], seconds: float, device: str
+) -> dict[str, bytes]:
+    """config.json and metrics.json, which every published execution has."""
+    metrics = {"final": final, "history": history, "seconds": seconds, "device": device}
+    contents = {"config.json": execution.record(), "metrics.json": metrics}
+    return {name: json.dumps(content, indent=1).encode() for name, content in contents.items()}
+
+
+def context_of(execution: Execution, store: Store, device: str) -> Context:
+    """What the stage sees; ValueError where what it builds on is not published."""
+    return Context(
         series=_series(store.folder(f"series/{execution.dataset}")),
         upstreams={role: store.folder(address) for role, address in execution.upstreams.items()},
         seed=execution.seed,
         device=device,
     )
+
+
+def build(execution: Execution, context: Context) -> Stage:
+    """The stage of an execution before its first epoch."""
+    module = stage_module(execution.kind)
     config = from_mapping(module.Config, execution.config, f"the settings of {execution.kind}")
     torch.manual_seed(execution.seed)
     return module.Stage(config, context)
@@ -151,7 +181,3 @@ def _set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    return json.dumps(content, indent=1).encode()

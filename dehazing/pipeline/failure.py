@@ -1,0 +1,43 @@
+"""Which failures would come again however often a stage is tried; these are remembered, all others are tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from dehazing.pipeline.lease import LeaseLost
+from dehazing.pipeline.store import Store, Unwritable
+
+DETERMINISTIC = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, MemoryError)
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # torch on the CPU raises RuntimeError
+
+
+class FailedBefore(RuntimeError):
+    """The execution was tried before, and its failure was remembered."""
+
+
+@contextmanager
+def remembering(store: Store, address: str) -> Iterator[None]:
+    """Remembers with the store what fails in here, unless it may go well another time."""
+    try:
+        yield
+    except DETERMINISTIC as error:
+        if not isinstance(error, (LeaseLost, Unwritable, FailedBefore)) and not is_out_of_memory(error):
+            store.remember_failure(address, reason_of(error))
+        raise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, which depends on what else runs there."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in NO_MEMORY)
+
+
+def reason_of(error: BaseException) -> str:
+    """One sentence for the record."""
+    if isinstance(error, FailedBefore):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

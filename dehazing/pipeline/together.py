@@ -1,0 +1,96 @@
+"""Several executions as one piece of work: stages that can share it, published one by one as if each ran alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+from dehazing.pipeline.clock import Clock
+from dehazing.pipeline.execute import build, context_of, execute, records
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.failure import DETERMINISTIC, FailedBefore, is_out_of_memory
+from dehazing.pipeline.lease import LeaseLost, lease
+from dehazing.pipeline.store import Store, Unwritable
+from dehazing.stages import stage_module
+from dehazing.strict import from_mapping, to_mapping
+
+
+def can_share(first: Execution, other: Execution) -> bool:
+    """Whether the two can be executed together: a stage that joins settings, on the same networks and images."""
+    module = stage_module(first.kind)
+    if not hasattr(module, "joined") or replace(other, config=first.config, upstreams=first.upstreams) != first:
+        return False
+    return all(first.upstreams.get(role, address) == address for role, address in other.upstreams.items())
+
+
+def execute_together(
+    executions: Sequence[Execution], store: Store, device: str = "cpu", clock: Clock | None = None
+) -> None:
+    """Makes sure that executions which `can_share` are published, each at its own address.
+
+    Where they fail together, each is tried alone, so that only those fail that would; their reasons are remembered
+    in the store. Raises what may go well another time: memory, a lost lease, a store that cannot be written.
+    """
+    clock = clock or Clock()
+    missing = [execution for execution in executions if not store.has(execution.address)]
+    with ExitStack() as leases:
+        with clock.of("waiting"):  # in one order everywhere, so that two batches never wait for each other
+            held = {
+                execution.address: leases.enter_context(lease(store, execution.address))
+                for execution in sorted(missing, key=lambda execution: execution.address)
+            }
+        missing = [e for e in missing if not store.has(e.address) and store.failure(e.address) is None]
+        if not missing:
+            return
+        try:
+            parts = _made(missing, store, device, clock)
+        except DETERMINISTIC as error:
+            if isinstance(error, (LeaseLost, Unwritable)) or is_out_of_memory(error):
+                raise
+            parts = None
+        if parts is not None:
+            with clock.of("store"):
+                for execution, files in zip(missing, parts, strict=True):
+                    store.publish(execution.address, files, held[execution.address].check)
+            return
+    for execution in missing:
+        with clock.of("arithmetic"):
+            _alone(execution, store, device)
+
+
+def _alone(execution: Execution, store: Store, device: str) -> None:
+    try:
+        execute(execution, store, device)
+    except FailedBefore:
+        return
+    except DETERMINISTIC:
+        if store.failure(execution.address) is None:
+            raise
+
+
+def _made(executions: Sequence[Execution], store: Store, device: str, clock: Clock) -> list[dict[str, bytes]]:
+    """The files of every execution, made in one go."""
+    begun_s = time.monotonic()
+    kind = executions[0].kind
+    module = stage_module(kind)
+    configs = [from_mapping(module.Config, e.config, f"the settings of {kind}") for e in executions]
+    upstreams = {role: address for e in executions for role, address in e.upstreams.items()}
+    whole = replace(executions[0], config=to_mapping(module.joined(configs)), upstreams=upstreams)
+    with clock.of("loading"):
+        stage = build(whole, context_of(whole, store, device))
+    with clock.of("arithmetic"):
+        measured = stage.train_epoch()
+        parts = stage.finish_each(configs)  # type: ignore[attr-defined]  # of the stages that have `joined`
+    seconds = (time.monotonic() - begun_s) / len(executions)
+    epoch = {"epoch": stage.epoch, "num_epochs": stage.num_epochs, "seconds": seconds}
+    return [
+        {**files, **records(execution, final, [{**epoch, **_own(measured, final)}], seconds, device)}
+        for execution, (files, final) in zip(executions, parts, strict=True)
+    ]
+
+
+def _own(measured: dict[str, float], final: dict[str, float]) -> dict[str, float]:
+    """The epoch's metrics as this execution would have them alone."""
+    return {name: final[name] for name in measured if name in final}
