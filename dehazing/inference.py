@@ -5,12 +5,13 @@ at and the prediction z0_hat that it made there. At t = 1 the prediction is deco
 called. A latent is a tuple of groups; an image is the latent of one group (x,), so the same loops run in pixels, with
 Eq. 2 or a degrader learned in pixels between the steps.
 
-A batch may mix configurations: `combine_alpha` and `num_refinements` have one entry per sample.
+What a latent is, the loops never look: they hand it to the operators and combinations of `Networks`. So the same
+functions run on tensors and on the symbols that `dehazing.sweep` shares between configurations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,22 +21,34 @@ from torch import Tensor
 Latent = tuple[Tensor, ...]
 
 
+def lerp(start: Latent, end: Latent, weight: float) -> Latent:
+    """(1 - weight) start + weight end."""
+    return tuple(torch.lerp(a, b, weight) for a, b in zip(start, end, strict=True))
+
+
+def exchange(z: Latent, leaving: Latent, entering: Latent) -> Latent:
+    """z - leaving + entering."""
+    return tuple(a - b + c for a, b, c in zip(z, leaving, entering, strict=True))
+
+
 class Networks(NamedTuple):
-    """The frozen operators of the loop, acting on a batch of latents."""
+    """The frozen operators of the loop, acting on a batch of latents, and the arithmetic between them."""
 
     R: Callable[[Latent, int], Latent]  # (z_t, t) → z0_hat
     G: Callable[[Latent, int, Latent], Latent]  # (z0_hat, s, z_t) → z_s; a blind G ignores z_t, an anchor is bound
     P: Callable[[Latent], Latent]  # E∘Dec, the projection through the HVAE
+    lerp: Callable[[Latent, Latent, float], Latent] = lerp
+    exchange: Callable[[Latent, Latent, Latent], Latent] = exchange
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a configuration chooses; tensors have one column or entry per sample of the batch."""
+    """What one configuration chooses; schedules are indexed by t = 0 … T."""
 
     T: int
-    combine_alpha: Tensor  # (T + 1, B) or (T + 1, 1), Eq. 22-23
-    num_refinements: Tensor  # (B,) or (1,) integers
-    haze_alpha: Tensor  # (T + 1,) of Eq. 2, fitted on the training series: what the linear bridge needs
+    combine_alpha: Sequence[float] = ()  # of Eq. 22-23, for the combinations
+    num_refinements: int = 0
+    haze_alpha: Sequence[float] = ()  # of Eq. 2, fitted on the training series, for the linear bridge
     reference: str = "previous"  # the combinations' other end: the previous latent, or the first (T)
     refine_level: str = "same"  # the level that refinements of R tell the restorer: same (t) or lowest (1)
 
@@ -66,7 +79,7 @@ def combine_z(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory
         _record(trajectory, z_t, z0_hat)
         if t > 1:
             z_tilde = networks.G(z0_hat, t - 1, z_t)  # Eq. 21
-            z_t = _lerp(_reference(settings, z_t, z_T), z_tilde, settings.combine_alpha[t])  # Eq. 22
+            z_t = networks.lerp(_reference(settings, z_t, z_T), z_tilde, settings.combine_alpha[t])  # Eq. 22
     return trajectory
 
 
@@ -77,7 +90,7 @@ def combine_z0(z_T: Latent, networks: Networks, settings: Settings) -> Trajector
     for t in range(settings.T, 1, -1):
         z_t = networks.G(z0_hat, t - 1, z_t)  # Eq. 21
         reference = _reference(settings, z0_hat, z0_first)
-        z0_hat = _lerp(reference, networks.R(z_t, t - 1), settings.combine_alpha[t])  # Eq. 23
+        z0_hat = networks.lerp(reference, networks.R(z_t, t - 1), settings.combine_alpha[t])  # Eq. 23
         _record(trajectory, z_t, z0_hat)
     return trajectory
 
@@ -88,9 +101,9 @@ def combine_both(z_T: Latent, networks: Networks, settings: Settings) -> Traject
     trajectory, z_t = Trajectory([z_T], [z0_hat]), z_T
     for t in range(settings.T, 1, -1):
         z_tilde = networks.G(z0_hat, t - 1, z_t)
-        z_t = _lerp(_reference(settings, z_t, z_T), z_tilde, settings.combine_alpha[t])  # Eq. 22
+        z_t = networks.lerp(_reference(settings, z_t, z_T), z_tilde, settings.combine_alpha[t])  # Eq. 22
         reference = _reference(settings, z0_hat, z0_first)
-        z0_hat = _lerp(reference, networks.R(z_t, t - 1), settings.combine_alpha[t])  # Eq. 23
+        z0_hat = networks.lerp(reference, networks.R(z_t, t - 1), settings.combine_alpha[t])  # Eq. 23
         _record(trajectory, z_t, z0_hat)
     return trajectory
 
@@ -137,7 +150,7 @@ def residual(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
         if t > 1:
             here, there = networks.G(z0_hat, t, z_above), networks.G(z0_hat, t - 1, z_t)
             z_above = z_t
-            z_t = tuple(z - g_t + g_s for z, g_t, g_s in zip(z_t, here, there, strict=True))
+            z_t = networks.exchange(z_t, here, there)
     return trajectory
 
 
@@ -148,7 +161,7 @@ def bridge(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
         z0_hat = networks.R(z_t, t)
         _record(trajectory, z_t, z0_hat)
         if t > 1:
-            z_t = _lerp(z0_hat, z_T, settings.haze_alpha[t - 1].expand(len(z_T[0])))  # Eq. 2
+            z_t = networks.lerp(z0_hat, z_T, settings.haze_alpha[t - 1])  # Eq. 2
     return trajectory
 
 
@@ -186,16 +199,14 @@ REFINE_LEVELS = ("same", "lowest")
 
 def _refined_by_R(z0_hat: Latent, t: int, networks: Networks, settings: Settings) -> Latent:
     level = t if settings.refine_level == "same" else 1
-    for k in range(int(settings.num_refinements.max())):
-        again = networks.R(networks.P(z0_hat), level)
-        z0_hat = _where(k < settings.num_refinements, again, z0_hat)
+    for _ in range(settings.num_refinements):
+        z0_hat = networks.R(networks.P(z0_hat), level)
     return z0_hat
 
 
 def _refined_by_G(z: Latent, z_t: Latent, t: int, networks: Networks, settings: Settings) -> Latent:
-    for k in range(int(settings.num_refinements.max())):
-        again = networks.G(networks.R(networks.P(z), t - 1), t - 1, z_t)
-        z = _where(k < settings.num_refinements, again, z)
+    for _ in range(settings.num_refinements):
+        z = networks.G(networks.R(networks.P(z), t - 1), t - 1, z_t)
     return z
 
 
@@ -206,12 +217,3 @@ def _reference(settings: Settings, previous: Latent, first: Latent) -> Latent:
 def _record(trajectory: Trajectory, z_t: Latent, z0_hat: Latent) -> None:
     trajectory.z.append(z_t)
     trajectory.z0_hat.append(z0_hat)
-
-
-def _lerp(start: Latent, end: Latent, weight: Tensor) -> Latent:
-    """(1 - weight) start + weight end, with one weight per sample (or one for all)."""
-    return tuple(torch.lerp(a, b, weight.to(a).view(-1, 1, 1, 1)) for a, b in zip(start, end, strict=True))
-
-
-def _where(chosen: Tensor, new: Latent, old: Latent) -> Latent:
-    return tuple(torch.where(chosen.view(-1, 1, 1, 1), a, b) for a, b in zip(new, old, strict=True))

@@ -1,7 +1,5 @@
 """Every loop by hand on numbers, and by its properties on latents of two groups."""
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -22,9 +20,9 @@ SHAPES = ((2, 8, 8), (3, 4, 4))
 def settings(alpha=0.5, K=1, T=T, **others):
     return Settings(
         T=T,
-        combine_alpha=torch.full((T + 1, 1), alpha),
-        num_refinements=torch.tensor([K]),
-        haze_alpha=torch.tensor([0.0, 0.25, 0.5, 1.0])[: T + 1],
+        combine_alpha=[alpha] * (T + 1),
+        num_refinements=K,
+        haze_alpha=[0.0, 0.25, 0.5, 1.0][: T + 1],
         **others,
     )
 
@@ -196,24 +194,6 @@ def test_refinements_of_R_may_tell_it_the_lowest_level():
     seen.clear()
     VARIANTS["refine_R"](TRUE[T], networks, settings())
     assert seen == [3, 3, 2, 2, 1, 1]
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_batch_of_configurations_equals_one_by_one(variant):
-    torch.manual_seed(0)
-    networks = arbitrary()
-    batch = dataclasses.replace(
-        settings(), combine_alpha=torch.rand(T + 1, B), num_refinements=torch.tensor([0, 2, 1, 3])
-    )
-    together = VARIANTS[variant](TRUE[T], networks, batch)
-    for i in range(B):
-        single = dataclasses.replace(
-            batch, combine_alpha=batch.combine_alpha[:, i : i + 1], num_refinements=batch.num_refinements[i : i + 1]
-        )
-        alone = VARIANTS[variant](tuple(z[i : i + 1] for z in TRUE[T]), networks, single)
-        for k in range(T):
-            assert close(tuple(z[i : i + 1] for z in together.z0_hat[k]), alone.z0_hat[k])
-            assert close(tuple(z[i : i + 1] for z in together.z[k]), alone.z[k])
 
 
 def test_every_list_names_variants():

@@ -61,7 +61,7 @@ def test_what_G_is_anchored_on_is_one_level_above_its_target(variant):
         return at(s)
 
     networks = inference.Networks(R=lambda z, t: at(0), G=G, P=lambda z: z)
-    settings = inference.Settings(T, torch.ones(T + 1, 1), torch.tensor([2]), torch.zeros(T + 1))
+    settings = inference.Settings(T, combine_alpha=[1.0] * (T + 1), num_refinements=2, haze_alpha=[0.0] * (T + 1))
     if variant == "residual":  # z_t - G(·, t) + G(·, t-1) = t-1 where G is exact
         assert [int(z[0]) for z in inference.residual(at(T), networks, settings).z] == [4, 3, 2, 1]
     else:

@@ -196,14 +196,13 @@ class Stage:
     def _validate(self) -> dict[str, float]:
         """PSNR of `direct` at its end, and G's one-step error from the true z_0, on the validation split."""
         T, G = self.images.T, self.descent.averaged["G"]
-        settings = inference.Settings(T, torch.zeros(T + 1, 1), torch.zeros(1), torch.zeros(T + 1))
         height, width = self.images.validation.shape[-2:]
         images, errors = [], []
         for i in range(len(self.images.validation)):  # field by field, so that memory stays bounded
             z = tuple(group[i : i + 1] for group in self.z_validation)
             z_T = at_level(z, T)
             networks = inference.Networks(R=self.domain.R, G=bind(G, self.config.anchor, z_T), P=lambda z: z)
-            z0_hat = inference.direct(z_T, networks, settings).z0_hat[-1]
+            z0_hat = inference.direct(z_T, networks, inference.Settings(T)).z0_hat[-1]
             images.append(self.domain.Dec(z0_hat)[:, 0, :height, :width])
             errors += one_step_errors(G, self.config.anchor, z)[: max(T - 1, 1)]
         scores = self.images.score(torch.cat(images))

@@ -1,65 +1,40 @@
-"""Stage `iterative`: trains nothing; runs the loops (Eq. 17-23) for a batch of configurations on frozen networks."""
+"""Stage `iterative`: trains nothing; runs the loops (Eq. 17-23) for a batch of configurations on frozen networks.
+
+All configurations start from the same latents, and what draws random numbers (the samples of the baseline HDN) draws
+them from the execution's seed: differences between configurations are paired, field by field.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from dehazing import inference, schedules
+from dehazing import inference
 from dehazing.data.latents import Latent, at_level
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.bounds import require
-from dehazing.stages.degrader import bind, one_step_errors
-from dehazing.stages.images import reference
+from dehazing.stages.configuration import Configuration
+from dehazing.stages.degrader import one_step_errors
+from dehazing.stages.fields import fields_of
 from dehazing.stages.loop_domain import DOMAINS, NEEDS, LoopDomain
-from dehazing.stages.one_step import controls_of_one_step
-from dehazing.stages.scores import Scores, one_shot_scores
+from dehazing.stages.one_step import CONTROLS, controls_of_one_step
+from dehazing.stages.scores import Columns, Table, concatenated, measured_images, measured_latents
+from dehazing.sweep import NETWORKS, Operators, Sweep, Symbol, calls, evaluate, stacked
 
 BASELINES = ("unet", "hdn")
-PIXELS_AT_ONCE = 2**18  # of the images behind one batch of the loop, so that memory stays bounded
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """One way to iterate, with its settings; those that the variant does not use are left at their defaults."""
-
-    # scientific
-    variant: str = "direct"  # of inference.VARIANTS
-    alpha: dict[str, Any] = field(default_factory=lambda: {"kind": "sigmoid"})  # combine_alpha, Eq. 22-23
-    direction: str = "rising"
-    reference: str = "previous"
-    num_refinements: int = 1
-    refine_level: str = "same"
-    # fixed
-    degrader: str = "degrader"  # role of the upstream degrader; unused by the variants without G
-    domain: str = "latents"
-    name: str = ""  # in the tables; empty: the variant's
-
-    def __post_init__(self) -> None:
-        for key, value, valid in (
-            ("variant", self.variant, tuple(inference.VARIANTS)),
-            ("reference", self.reference, inference.REFERENCES),
-            ("refine_level", self.refine_level, inference.REFINE_LEVELS),
-            ("domain", self.domain, DOMAINS),
-        ):
-            if value not in valid:
-                raise ValueError(f"`{key}` must be one of {', '.join(valid)}, but got {value!r}.")
-        if self.num_refinements < 0:
-            raise ValueError(f"`num_refinements >= 0` must hold, but got {self.num_refinements}.")
-        schedules.combine_alpha(self.alpha, 2, self.direction)
-
-    @property
-    def label(self) -> str:
-        return self.name or self.variant
+# Pixels of the images behind what is held and computed together, so that memory stays bounded: on a CPU the fields of
+# one trajectory at a time; on a GPU the fields of all trajectories, and those that go through a network together.
+PIXELS_ON_CPU = 2**16
+PIXELS_ON_GPU, PIXELS_AT_ONCE = 2**26, 2**22
 
 
 @dataclass(frozen=True)
@@ -85,53 +60,52 @@ def needs(config: Config) -> tuple[str, ...]:
     roles = [*BASELINES, *NEEDS["latents"]]
     for configuration in config.configurations:
         roles += NEEDS[configuration.domain]
-        if configuration.variant not in inference.WITHOUT_G:
+        if configuration.has_G:
             roles.append(configuration.degrader)
     return tuple(dict.fromkeys(roles))
 
 
+def joined(configs: Sequence[Config]) -> Config:
+    """One Config that holds the distinct configurations of several, numbered; ValueError where they differ in more."""
+    first = configs[0]
+    distinct: dict[str, Configuration] = {}
+    for config in configs:
+        if dataclasses.replace(config, configurations=first.configurations) != first:
+            raise ValueError(
+                f"What runs as one batch must agree in all but the configurations, but {config} and {first} do not."
+            )
+        distinct |= {configuration.key: configuration for configuration in config.configurations}
+    numbered = (dataclasses.replace(one, name=str(number)) for number, one in enumerate(distinct.values()))
+    return dataclasses.replace(first, configurations=tuple(numbered))
+
+
 class Stage:
-    """Evaluates all configurations on one split; its single epoch is the evaluation."""
+    """Evaluates all configurations on one split; its single epoch is the evaluation.
+
+    called: how often R, G and P were called, each on all fields.
+    """
 
     num_epochs = 1
 
     def __init__(self, config: Config, context: Context):
         self.config, self.context, self.epoch = config, context, 0
-        self.series, device = context.series, context.device
-        self.x = torch.from_numpy(self.series.x(config.split)).to(device)  # (N, T + 1, Y, X)
-        self.reference = reference(self.series, config.split).to(device)  # (N, Y, X)
-        self.scores = Scores(self.reference, self.series.names(config.split))
-        self.pictures: dict[str, Tensor] = {"input": self.x[:, -1], "truth": self.reference, "frame": self.x[:, 0]}
-        self.one_step: list[dict[str, Any]] = []
+        self.fields = fields_of(context.series, config.split, context.device)
         self.final: dict[str, float] = {}
+        self.called: Counter[str] = Counter()
+        self._trajectories: dict[str, Any] = {}  # of symbols, by the configuration's key
+        self._of_images: dict[Symbol, Columns] = {}  # scores of Dec(z0_hat)
+        self._of_latents: dict[tuple[Symbol, int], Columns] = {}  # of z_t against the true latent of level t
+        self._pictures: dict[Symbol, Tensor] = {}  # Dec(z0_hat) of the first fields, where pictures are kept
+        self._one_step: list[dict[str, Any]] = []
 
     @torch.no_grad()
     def train_epoch(self) -> dict[str, float]:
-        T = self.series.T
-        hvae = weights.load(self.context.upstreams["hvae"], self.context.device)
-        self.pictures |= one_shot_scores(
-            self.scores,
-            self.x,
-            self.reference,
-            self.context.upstreams,
-            hvae,
-            self.context.seed,
-            every_level=self.config.full,
-        )
-        for domain_name in DOMAINS:
-            chosen = [c for c in self.config.configurations if c.domain == domain_name]
+        self.fields.one_shots(self.context.upstreams, self.context.seed, self.config.full)
+        for name in DOMAINS:
+            chosen = [one for one in self.config.configurations if one.domain == name]
             if chosen:
-                self._run_domain(LoopDomain(domain_name, self.context.upstreams, self.context.device), chosen)
-        prefix = "val" if self.config.split == "validation" else self.config.split
-        best = max(self.scores.mean(name, "psnr", T) for name in BASELINES)
-        for name in (*BASELINES, "input", "ceiling_frame", "ceiling_truth"):
-            self.final[f"{prefix}/psnr_{name}"] = self.scores.mean(name, "psnr", T)
-        for configuration in self.config.configurations:
-            end = self.scores.mean(configuration.label, "psnr", 1)
-            self.final[f"{prefix}/gap_db_{configuration.label}"] = end - best
-        first = self.config.configurations[0]
-        self.final[f"{prefix}/gap_db"] = self.final[f"{prefix}/gap_db_{first.label}"]
-        self.final[f"{prefix}/psnr"] = self.scores.mean(first.label, "psnr", 1)
+                self._run(self._domain(name), chosen)
+        self.final = self._final(self.config, self._table(self.config))
         self.epoch = 1
         return dict(self.final)
 
@@ -142,40 +116,91 @@ class Stage:
         """Nothing to go on from: an evaluation is one epoch."""
 
     def finish(self) -> dict[str, bytes]:
-        files = {"evaluation.parquet": self.scores.parquet()}
-        if self.config.full:
-            num = self.config.num_examples
-            kept = {name: images if name.endswith("/steps") else images[:num] for name, images in self.pictures.items()}
-            tensors = {
-                name: images.detach().float().cpu().clone(memory_format=torch.contiguous_format)
-                for name, images in kept.items()
-            }
-            files["examples.safetensors"] = safetensors.torch.save(tensors)
-            files["one_step.json"] = json.dumps(self.one_step, indent=1).encode()
+        ((files, self.final),) = self.finish_each([self.config])
         return files
 
-    def _run_domain(self, domain: LoopDomain, configurations: list[Configuration]) -> None:
-        T = self.series.T
-        z = domain.encode(self.x)
-        x_train = torch.from_numpy(self.series.x("train")).to(self.x.device)
-        haze_alpha = _fitted_alpha(domain, x_train)
-        operators = self._operators(domain, configurations, z)
-        if self.config.full:
-            named = {role: one_step_errors(G, anchor, z) for role, (G, anchor) in operators.items()}
-            self.one_step += controls_of_one_step(named, z, haze_alpha, domain.domain)
-        for group in _groups(configurations):
-            self._run_group(domain, group, z, haze_alpha, operators)
-        if self.config.full and domain.domain == "latents":
-            self._run_teacher_forced(domain, z, T)
+    def finish_each(self, configs: Sequence[Config]) -> list[tuple[dict[str, bytes], dict[str, float]]]:
+        """Files and final metrics of each of the Configs that were joined into this stage's, as it would have alone."""
+        finished = []
+        for config in configs:
+            table = self._table(config)
+            files = {"evaluation.parquet": table.parquet()}
+            if config.full:
+                files["examples.safetensors"] = safetensors.torch.save(self._examples(config))
+                files["one_step.json"] = json.dumps(self._one_step_of(config), indent=1).encode()
+            finished.append((files, self._final(config, table)))
+        return finished
 
-    def _operators(
-        self, domain: LoopDomain, configurations: Iterable[Configuration], z: Latent
-    ) -> dict[str, tuple[Any, str]]:
+    def _domain(self, name: str) -> LoopDomain:
+        return LoopDomain(name, self.context.upstreams, self.context.device, weights.kept)
+
+    def _run(self, domain: LoopDomain, configurations: list[Configuration]) -> None:
+        """The trajectories of one domain's configurations: as symbols, then evaluated on some fields at a time."""
+        fields = self.fields
+        z, haze_alpha = fields.encoded(domain), fields.haze_alpha(domain)
+        degraders = self._degraders(domain, configurations)
+        if self.config.full:
+            errors = {role: one_step_errors(G, anchor, z) for role, (G, anchor) in degraders.items()}
+            self._one_step += controls_of_one_step(errors, z, haze_alpha, domain.domain)
+        sweep = Sweep()
+        trajectories: list[Any] = []
+        for one in configurations:
+            networks = sweep.networks(one.degrader, degraders[one.degrader][1] if one.has_G else "none")
+            settings = one.settings(fields.T, haze_alpha.tolist())
+            trajectories.append(inference.VARIANTS[one.variant](sweep.z_T, networks, settings))
+            self._trajectories[one.key] = trajectories[-1]
+        self._evaluate(domain, trajectories, z, {role: G for role, (G, _) in degraders.items()})
+
+    def _evaluate(self, domain: LoopDomain, trajectories: list[Any], z: Latent, G: Mapping[str, Any]) -> None:
+        """Every distinct z0_hat is decoded and scored once, every distinct z_t compared once with the true one."""
+        fields, T = self.fields, self.fields.T
+        levels: dict[Any, set[int]] = defaultdict(set)  # that a z_t stands at
+        z0_hats: set[Any] = set()
+        for trajectory in trajectories:
+            z0_hats.update(trajectory.z0_hat)
+            for k, z_t in enumerate(trajectory.z):
+                levels[z_t].add(T - k)
+        wanted = list(dict.fromkeys([*z0_hats, *levels]))
+        num_pixels = fields.x[0, 0].numel()
+        on_gpu = fields.x.is_cuda
+        per_chunk = PIXELS_ON_GPU // (num_pixels * len(trajectories)) if on_gpu else PIXELS_ON_CPU // num_pixels
+        of_images: dict[Symbol, list[Columns]] = defaultdict(list)
+        of_latents: dict[tuple[Symbol, int], list[Columns]] = defaultdict(list)
+        pictures: dict[Symbol, list[Tensor]] = defaultdict(list)
+
+        def visit(latents: dict[Symbol, Latent]) -> None:
+            predicted = [symbol for symbol in latents if symbol in z0_hats]
+            if predicted:
+                images = fields.images(domain, stacked([latents[symbol] for symbol in predicted]))
+                for symbol, image in zip(predicted, images.chunk(len(predicted)), strict=True):
+                    of_images[symbol].append(measured_images(image, fields.reference[chunk]))
+                    if self.config.full:
+                        kept = image[chunk < max(self.config.num_examples, 1)]
+                        pictures[symbol].append(kept.float().cpu())
+            for symbol, latent in latents.items():
+                for level in levels.get(symbol, ()):
+                    truth = at_level(tuple(group[chunk] for group in z), level)
+                    of_latents[symbol, level].append(measured_latents(latent, truth))
+
+        def P(z: Latent) -> Latent:
+            return domain.E(fields.images(domain, z)[:, None])
+
+        operators = Operators(domain.R, G, P)
+        for chunk in torch.arange(len(fields.x)).split(max(1, per_chunk)):
+            at_once = max(1, PIXELS_AT_ONCE // (len(chunk) * num_pixels)) if on_gpu else 1
+            z_T = tuple(group[chunk, T] for group in z)
+            called = evaluate(wanted, z_T, operators, visit, at_once)
+        self.called += called
+        self._of_images |= {symbol: concatenated(parts) for symbol, parts in of_images.items()}
+        self._of_latents |= {place: concatenated(parts) for place, parts in of_latents.items()}
+        self._pictures |= {symbol: torch.cat(parts) for symbol, parts in pictures.items()}
+
+    def _degraders(self, domain: LoopDomain, configurations: list[Configuration]) -> dict[str, tuple[Any, str]]:
         """role → (G, what it is anchored on), for every degrader that a configuration names."""
-        operators: dict[str, tuple[Any, str]] = {}
+        degraders: dict[str, tuple[Any, str]] = {}
         for configuration in configurations:
             role = configuration.degrader
-            if configuration.variant in inference.WITHOUT_G or role in operators:
+            if not configuration.has_G or role in degraders:
                 continue
             folder = self.context.upstreams[role]
             trained = json.loads((folder / "config.json").read_text())["config"]
@@ -184,97 +209,60 @@ class Stage:
                     f"The degrader {role!r} was trained in {trained['domain']}, but the configuration "
                     f"{configuration.label!r} runs in {domain.domain}."
                 )
-            operators[role] = (weights.load(folder, self.context.device), trained["anchor"])
-        return operators
+            degraders[role] = (weights.kept(folder, self.context.device), trained["anchor"])
+        return degraders
 
-    def _run_group(
-        self,
-        domain: LoopDomain,
-        group: list[Configuration],
-        z: Latent,
-        haze_alpha: Tensor,
-        operators: dict[str, tuple[Any, str]],
-    ) -> None:
-        """Configurations of one variant and one degrader as one batch, field by field so that memory stays bounded."""
-        T, first = self.series.T, group[0]
-        alphas = torch.stack([schedules.combine_alpha(c.alpha, T, c.direction) for c in group], 1).to(self.x.device)
-        settings = inference.Settings(
-            T,
-            combine_alpha=alphas,
-            num_refinements=torch.tensor([c.num_refinements for c in group], device=self.x.device),
-            haze_alpha=haze_alpha,
-            reference=first.reference,
-            refine_level=first.refine_level,
-        )
-        predictions, latents = [], []
-        at_once = max(1, PIXELS_AT_ONCE // (len(group) * self.x[0, 0].numel()))
-        for chunk in torch.arange(len(self.x)).split(at_once):
-            trajectory = self._trajectory(domain, group, tuple(part[chunk, T] for part in z), settings, operators)
-            predictions.append(torch.stack([self._images(domain, z0_hat) for z0_hat in trajectory.z0_hat]))
-            latents.append(trajectory.z)
-        images = torch.cat(
-            [part.unflatten(1, (len(group), -1)) for part in predictions], 2
-        )  # (T, configurations, N, Y, X)
-        for k in range(T):
-            level = T - k
-            z_true = at_level(z, level)
-            z_k = [torch.cat([part[k][g].unflatten(0, (len(group), -1)) for part in latents], 1) for g in range(len(z))]
-            for c, configuration in enumerate(group):
-                self.scores.add(configuration.label, level, k, images[k, c], (tuple(part[c] for part in z_k), z_true))
-        for c, configuration in enumerate(group):
-            self.pictures[configuration.label] = images[-1, c]
-            self.pictures[f"{configuration.label}/steps"] = images[:, c, 0]  # of the first field, (T, Y, X)
+    def _table(self, config: Config) -> Table:
+        table, T = Table(self.fields.names), self.fields.T
+        for row in self.fields.one_shots(self.context.upstreams, self.context.seed, config.full).rows:
+            table.add(*row)
+        for configuration in config.configurations:
+            trajectory = self._trajectories[configuration.key]
+            for k, (z_t, z0_hat) in enumerate(zip(trajectory.z, trajectory.z0_hat, strict=True)):
+                table.add(configuration.label, T - k, k, self._of_images[z0_hat], self._of_latents[z_t, T - k])
+        if _has_teacher(config):
+            for row in self.fields.teacher_forced(self._domain("latents")).rows:
+                table.add(*row)
+        return table
 
-    def _trajectory(
-        self,
-        domain: LoopDomain,
-        group: list[Configuration],
-        z_T: Latent,
-        settings: inference.Settings,
-        operators: dict[str, tuple[Any, str]],
-    ) -> inference.Trajectory:
-        """The loop on some fields, for every configuration of the group: a batch ordered (configurations, fields)."""
-        first, num = group[0], len(z_T[0])
-        z_T = tuple(part.repeat(len(group), 1, 1, 1) for part in z_T)
-        per_sample = dataclasses.replace(
-            settings,
-            combine_alpha=settings.combine_alpha.repeat_interleave(num, 1),
-            num_refinements=settings.num_refinements.repeat_interleave(num),
-        )
-        G: Any = None if first.variant in inference.WITHOUT_G else bind(*operators[first.degrader], z_T)
-        height, width = self.x.shape[-2:]
+    def _final(self, config: Config, table: Table) -> dict[str, float]:
+        prefix = "val" if config.split == "validation" else config.split
+        best = max(table.psnr(name, self.fields.T) for name in BASELINES)
+        names = (*BASELINES, "input", "ceiling_frame", "ceiling_truth")
+        final = {f"{prefix}/psnr_{name}": table.psnr(name, self.fields.T) for name in names}
+        ends = {one.label: table.psnr(one.label, 1) for one in config.configurations}
+        final |= {f"{prefix}/gap_db_{label}": end - best for label, end in ends.items()}
+        first = config.configurations[0].label
+        final |= {f"{prefix}/gap_db": ends[first] - best, f"{prefix}/psnr": ends[first]}
+        counted: Counter[str] = Counter()
+        for name in DOMAINS:  # every domain has symbols of its own
+            chosen = [self._trajectories[one.key] for one in config.configurations if one.domain == name]
+            counted += Counter(calls(symbol for trajectory in chosen for part in trajectory for symbol in part))
+        return final | {f"calls/{name}": float(counted[name]) for name in NETWORKS}
 
-        def P(z: Latent) -> Latent:
-            return domain.E(domain.Dec(z)[..., :height, :width])
+    def _examples(self, config: Config) -> dict[str, Tensor]:
+        """Pictures of the first fields as everything restores them, and every step of the very first."""
+        fields = self.fields
+        pictures = {"input": fields.x[:, -1], "truth": fields.reference, "frame": fields.x[:, 0]}
+        pictures |= fields.one_shots(self.context.upstreams, self.context.seed, config.full).pictures
+        if _has_teacher(config):
+            pictures |= fields.teacher_forced(self._domain("latents")).pictures
+        steps = {}
+        for one in config.configurations:
+            z0_hats = self._trajectories[one.key].z0_hat
+            pictures[one.label] = self._pictures[z0_hats[-1]]
+            steps[f"{one.label}/steps"] = torch.stack([self._pictures[z0_hat][0] for z0_hat in z0_hats])  # (T, Y, X)
+        shown = {name: images[: config.num_examples] for name, images in pictures.items()} | steps
+        return {
+            name: images.detach().float().cpu().clone(memory_format=torch.contiguous_format)
+            for name, images in shown.items()
+        }
 
-        return inference.VARIANTS[first.variant](z_T, inference.Networks(domain.R, G, P), per_sample)
-
-    def _images(self, domain: LoopDomain, z: Latent) -> Tensor:
-        """Dec(z), cropped to the fields; (N, Y, X)."""
-        return domain.Dec(z)[:, 0, : self.x.shape[-2], : self.x.shape[-1]]
-
-    def _run_teacher_forced(self, domain: LoopDomain, z: Latent, T: int) -> None:
-        """Control: R on the true latent of every level, what the loop would give with an oracle for G."""
-        restored = domain.restored(z)
-        for level in range(T, 0, -1):
-            per_field = [tuple(part[i : i + 1, level] for part in restored) for i in range(len(self.x))]
-            images = torch.cat([self._images(domain, z0_hat) for z0_hat in per_field])
-            z_t = at_level(z, level)
-            self.scores.add("teacher_forced", level, T - level, images, (z_t, z_t))
-            self.pictures["teacher_forced"] = images
+    def _one_step_of(self, config: Config) -> list[dict[str, Any]]:
+        named = {(one.domain, one.degrader) for one in config.configurations if one.has_G}
+        named |= {(one.domain, control) for one in config.configurations for control in CONTROLS}
+        return [record for record in self._one_step if (record["domain"], record["degrader"]) in named]
 
 
-def _groups(configurations: Iterable[Configuration]) -> list[list[Configuration]]:
-    """Configurations that run as one batch: they differ in alpha and in the number of refinements alone."""
-    groups: dict[tuple, list[Configuration]] = defaultdict(list)
-    for c in configurations:
-        role = "" if c.variant in inference.WITHOUT_G else c.degrader
-        groups[c.variant, role, c.reference, c.refine_level].append(c)
-    return list(groups.values())
-
-
-def _fitted_alpha(domain: LoopDomain, x_train: Tensor, num_fields: int = 8) -> Tensor:
-    """haze_alpha of Eq. 2, (T + 1,), fitted on training fields in this domain."""
-    z = domain.encode(x_train[:num_fields])
-    flat = torch.cat([group.flatten(2) for group in z], 2)
-    return schedules.fitted(flat)
+def _has_teacher(config: Config) -> bool:
+    return config.full and any(one.domain == "latents" for one in config.configurations)

@@ -5,8 +5,9 @@ An image is the latent of one group, so that the same degrader and the same loop
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,20 +24,29 @@ PIXEL_CHANNELS = (1, 0, 0, 0)  # one group, and three coarser resolutions withou
 class LoopDomain:
     """E, Dec and R of one domain, frozen.
 
-    channels: of the groups, as LatentUNet takes them. stride: of the coarsest group that it carries, in pixels.
+    load: how to read a published network. channels: of the groups, as LatentUNet takes them. stride: of the coarsest
+    group that it carries, in pixels. encoder: what E depends on, folders: all that the domain depends on.
     """
 
-    def __init__(self, domain: str, upstreams: Mapping[str, Path], device: str):
+    def __init__(
+        self,
+        domain: str,
+        upstreams: Mapping[str, Path],
+        device: str,
+        load: Callable[[Path, str], Any] = weights.load,
+    ):
         if domain not in DOMAINS:
             raise ValueError(f"`domain` must be latents or pixels, but got {domain!r}.")
         self.domain = domain
+        self.folders = tuple(upstreams[role] for role in NEEDS[domain])
+        self.encoder = self.folders[:1] if domain == "latents" else ()  # E of the pixels is no network
         if domain == "pixels":
-            self.unet = weights.load(upstreams["unet"], device)
+            self.unet = load(upstreams["unet"], device)
             self.channels: tuple[int, ...] = PIXEL_CHANNELS
             self.stride = 1
         else:
-            self.hvae = weights.load(upstreams["hvae"], device)
-            self.restorer = weights.load(upstreams["restorer"], device)
+            self.hvae = load(upstreams["hvae"], device)
+            self.restorer = load(upstreams["restorer"], device)
             if tuple(self.restorer.channels) != tuple(self.hvae.latent_channels):
                 raise ValueError(
                     f"R must have been trained on the latents of this HVAE, with groups of {self.hvae.latent_channels} "

@@ -11,6 +11,8 @@ from dehazing import losses
 from dehazing.data.latents import Latent, at_level
 from dehazing.degradation import degrade
 
+CONTROLS = ("leave", "bridge")
+
 
 def controls_of_one_step(
     errors: Mapping[str, list[float]], z: Latent, haze_alpha: Tensor, domain: str

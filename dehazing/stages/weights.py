@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,12 @@ def load(folder: Path, device: str = "cpu") -> Any:
         first = str(error).strip().splitlines()[-1].strip()
         raise ValueError(f"The weights in {folder} must fit their architecture.json, but do not: {first}") from error
     return network.requires_grad_(False).eval().to(device)
+
+
+@lru_cache(maxsize=16)
+def kept(folder: Path, device: str) -> Any:
+    """As `load`, but the network of a folder is kept for the next one that asks; only for those that leave it as it is.
+
+    A published folder is named by its fingerprint and never changed, so its path stands for its content.
+    """
+    return load(folder, device)

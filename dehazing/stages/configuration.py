@@ -1,0 +1,67 @@
+"""One way to iterate: a variant of the loop with its settings, as studies search it and tables name it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dehazing import inference, schedules
+from dehazing.stages.loop_domain import DOMAINS
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One way to iterate, with its settings; those that the variant does not use are left at their defaults."""
+
+    # scientific
+    variant: str = "direct"  # of inference.VARIANTS
+    alpha: dict[str, Any] = field(default_factory=lambda: {"kind": "sigmoid"})  # combine_alpha, Eq. 22-23
+    direction: str = "rising"
+    reference: str = "previous"
+    num_refinements: int = 1
+    refine_level: str = "same"
+    # fixed
+    degrader: str = "degrader"  # role of the upstream degrader; unused by the variants without G
+    domain: str = "latents"
+    name: str = ""  # in the tables; empty: the variant's
+
+    def __post_init__(self) -> None:
+        for key, value, valid in (
+            ("variant", self.variant, tuple(inference.VARIANTS)),
+            ("reference", self.reference, inference.REFERENCES),
+            ("refine_level", self.refine_level, inference.REFINE_LEVELS),
+            ("domain", self.domain, DOMAINS),
+        ):
+            if value not in valid:
+                raise ValueError(f"`{key}` must be one of {', '.join(valid)}, but got {value!r}.")
+        if self.num_refinements < 0:
+            raise ValueError(f"`num_refinements >= 0` must hold, but got {self.num_refinements}.")
+        schedules.combine_alpha(self.alpha, 2, self.direction)
+
+    @property
+    def key(self) -> str:
+        """Equal for configurations that differ in their names alone."""
+        return json.dumps(dataclasses.asdict(dataclasses.replace(self, name="")), sort_keys=True)
+
+    @property
+    def has_G(self) -> bool:
+        """Whether the loop calls the degrader."""
+        return self.variant not in inference.WITHOUT_G
+
+    @property
+    def label(self) -> str:
+        return self.name or self.variant
+
+    def settings(self, T: int, haze_alpha: Sequence[float]) -> inference.Settings:
+        """What the loop takes; haze_alpha (T + 1,) of Eq. 2 as it was fitted."""
+        return inference.Settings(
+            T,
+            combine_alpha=schedules.combine_alpha(self.alpha, T, self.direction).tolist(),
+            num_refinements=self.num_refinements,
+            haze_alpha=haze_alpha,
+            reference=self.reference,
+            refine_level=self.refine_level,
+        )

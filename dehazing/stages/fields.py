@@ -1,0 +1,150 @@
+"""The fields of one split and what frozen networks make of them, kept for the next evaluation in the same process.
+
+A published folder is named by the fingerprint of all that made it and is never changed, so its path stands for its
+content. A series is known by its object, which is held as long as what was made of it, and whatever draws random
+numbers is kept by its seed too. So what is kept is what would be computed again, to the bit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from dehazing import schedules
+from dehazing.data.latents import Latent, at_level
+from dehazing.data.series import Series
+from dehazing.stages import hdn, unet, weights
+from dehazing.stages.hvae import reconstruct
+from dehazing.stages.images import reference
+from dehazing.stages.loop_domain import LoopDomain
+from dehazing.stages.scores import Columns, measured_images, measured_latents
+
+KEPT = 2  # of each kind: splits, and of a split the latents, haze_alpha and scores
+Made = TypeVar("Made")
+
+
+class Row(NamedTuple):
+    """What `Table.add` takes: the scores of one variant at one level."""
+
+    variant: str
+    level: int
+    step: int
+    images: Columns
+    latents: Columns | None = None
+
+
+class Scored(NamedTuple):
+    """Scores that no configuration changes, and pictures by name, (N, Y, X) each."""
+
+    rows: list[Row]
+    pictures: dict[str, Tensor]
+
+
+class Fields:
+    """The fields of a split on the device: x (N, T + 1, Y, X), what is scored against: reference (N, Y, X)."""
+
+    def __init__(self, series: Series, split: str, device: str):
+        self.series, self.split, self.device, self.T = series, split, device, series.T
+        self.names = series.names(split)
+        self.x = torch.from_numpy(series.x(split)).to(device)
+        self.reference = reference(series, split).to(device)
+        self._kept: dict[str, OrderedDict[Hashable, Any]] = {}
+
+    def encoded(self, domain: LoopDomain) -> Latent:
+        """E of every field and level; a tuple of (N, T + 1, C_i, h_i, w_i)."""
+        return self._once("encoded", domain.encoder, lambda: domain.encode(self.x))
+
+    def haze_alpha(self, domain: LoopDomain, num_fields: int = 8) -> Tensor:
+        """haze_alpha of Eq. 2, (T + 1,), fitted on training fields in this domain."""
+
+        def fit() -> Tensor:
+            x_train = torch.from_numpy(self.series.x("train")[:num_fields]).to(self.device)
+            return schedules.fitted(torch.cat([group.flatten(2) for group in domain.encode(x_train)], 2))
+
+        return self._once("haze_alpha", (domain.encoder, num_fields), fit)
+
+    def images(self, domain: LoopDomain, z: Latent) -> Tensor:
+        """Dec(z), cropped to the fields; (N, Y, X)."""
+        return domain.Dec(z)[:, 0, : self.x.shape[-2], : self.x.shape[-1]]
+
+    def one_shots(self, upstreams: Mapping[str, Path], seed: int, every_level: bool) -> Scored:
+        """What takes one step, from every level or T alone: input, UNet, HDN; at T the ceiling; the pictures at T.
+
+        `autoencoded` is Dec(E(x_t)), the latent route without restoration; the ceilings are Dec(E(x_0)), of the
+        acquired frame and of what is scored against.
+        """
+        folders = {name: upstreams[name] for name in ("unet", "hdn", "hvae")}
+        key = (*folders.values(), seed, every_level)
+        return self._once("one_shots", key, lambda: self._one_shots(folders, seed, every_level))
+
+    def teacher_forced(self, domain: LoopDomain) -> Scored:
+        """Control: R on the true latent of every level, what the loop would give with an oracle for G."""
+        return self._once("teacher_forced", domain.folders, lambda: self._teacher_forced(domain))
+
+    @torch.no_grad()
+    def _one_shots(self, folders: Mapping[str, Path], seed: int, every_level: bool) -> Scored:
+        networks = {name: weights.kept(folder, self.device) for name, folder in folders.items()}
+        num_samples = json.loads((folders["hdn"] / "config.json").read_text())["config"]["num_samples"]
+        scored, T = Scored([], {}), self.T
+        for level in range(T, 0 if every_level else T - 1, -1):
+            x_t = self.x[:, level]
+            images = {
+                "input": x_t,
+                "autoencoded": reconstruct(networks["hvae"], x_t),
+                "unet": unet.restore(networks["unet"], x_t, level),
+                "hdn": hdn.restore(networks["hdn"], x_t, num_samples, seed),
+            }
+            scored.pictures.update({} if scored.pictures else images)
+            scored.rows.extend(
+                Row(name, level, T - level, measured_images(restored, self.reference))
+                for name, restored in images.items()
+            )
+        for name, clean in (("ceiling_frame", self.x[:, 0]), ("ceiling_truth", self.reference)):
+            scored.pictures[name] = reconstruct(networks["hvae"], clean)
+            scored.rows.append(Row(name, T, 0, measured_images(scored.pictures[name], self.reference)))
+        return scored
+
+    @torch.no_grad()
+    def _teacher_forced(self, domain: LoopDomain) -> Scored:
+        z = self.encoded(domain)
+        restored = domain.restored(z)
+        rows = []
+        for level in range(self.T, 0, -1):
+            per_field = [tuple(part[i : i + 1, level] for part in restored) for i in range(len(self.x))]
+            images = torch.cat([self.images(domain, z0_hat) for z0_hat in per_field])
+            z_t = at_level(z, level)
+            measured = measured_images(images, self.reference), measured_latents(z_t, z_t)
+            rows.append(Row("teacher_forced", level, self.T - level, *measured))
+        return Scored(rows, {"teacher_forced": images})
+
+    def _once(self, kind: str, key: Hashable, make: Callable[[], Made]) -> Made:
+        kept = self._kept.setdefault(kind, OrderedDict())
+        if key not in kept:
+            kept[key] = make()
+        kept.move_to_end(key)
+        while len(kept) > KEPT:
+            kept.popitem(last=False)
+        return kept[key]
+
+
+_fields: list[Fields] = []  # the latest last
+
+
+def fields_of(series: Series, split: str, device: str) -> Fields:
+    """The fields of a split, with all that was made of them where they are among the last that were asked for."""
+    found = [one for one in _fields if one.series is series and (one.split, one.device) == (split, device)]
+    fields = found[0] if found else Fields(series, split, device)
+    _fields[:] = [*(one for one in _fields if one is not fields), fields][-KEPT:]
+    return fields
+
+
+def forget() -> None:
+    """Drop all that is kept, as a new process would have it."""
+    _fields.clear()
+    weights.kept.cache_clear()
