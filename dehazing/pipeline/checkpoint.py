@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
-from dehazing.pipeline.store import writing
+from dehazing.pipeline.writing import make_durable, writing
 
 KEPT = 2
 
@@ -43,6 +43,7 @@ def save(folder: Path, tree: Any, epoch: int) -> Path:
         aside = path.with_suffix(".tmp")
         try:
             aside.write_bytes(content)
+            make_durable(aside)
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import psutil
 
-from dehazing.pipeline.store import writing
+from dehazing.pipeline.writing import writing
 
 START_TOLERANCE_S = 2.0  # a process's start is derived from the boot time, which drifts with the clock
 

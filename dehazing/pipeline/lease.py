@@ -16,9 +16,10 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from dehazing.pipeline.claims import Claim, Claims, FolderClaims
+from dehazing.pipeline.claims import Claim, Claims
 from dehazing.pipeline.claims import Owner as Owner
 from dehazing.pipeline.store import Store
+from dehazing.pipeline.writing import Unwritable
 
 STALE_AFTER_S = 60.0
 
@@ -72,14 +73,14 @@ def holder(store: Store, address: str, stale_after_s: float = STALE_AFTER_S) -> 
 
     A dead process of this host does not count, nor one that this process has seen silent for `stale_after_s`.
     """
-    claim = _claims(store, address).look()
+    claim = store.claims(address).look()
     if claim is None or _is_free(claim) or _silent_s(store, address, claim) > stale_after_s:
         return None
     return claim.owner
 
 
 def _acquire(store: Store, address: str, stale_after_s: float, poll_s: float) -> Lease:
-    claims = _claims(store, address)
+    claims = store.claims(address)
     while True:
         claim = claims.look()
         if claim is None or _is_free(claim) or _silent_s(store, address, claim) > stale_after_s:
@@ -91,10 +92,6 @@ def _acquire(store: Store, address: str, stale_after_s: float, poll_s: float) ->
                 return Lease(claims, name, number)
         else:
             time.sleep(poll_s * random.uniform(0.8, 1.2))
-
-
-def _claims(store: Store, address: str) -> Claims:
-    return FolderClaims(store.lease_folder(address))
 
 
 def _is_free(claim: Claim) -> bool:
@@ -118,5 +115,5 @@ def _beat(held: Lease, stop: threading.Event, every_s: float) -> None:
             held.claims.beat(held.name)
         except FileNotFoundError:
             return  # taken over: `check` says so
-        except OSError:
+        except (OSError, Unwritable):
             continue  # a file server that is away for a moment; where it stays away, others take over

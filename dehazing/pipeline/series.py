@@ -42,7 +42,7 @@ def ensure_series(config: DatasetConfig, store: Store, progress: bool | None = N
                 files: dict[str, bytes | Path] = {path.relative_to(aside).as_posix(): path for path in paths}
                 record = {"kind": "series", "code_version": _code(config), "digest": digest(config)}
                 files["config.json"] = json.dumps(record, indent=1).encode()
-                store.publish(address, files, fence=held.check)
+                store.publish(address, files, fence=held.check, move=True)
             store.clear_partial(address)
     return name
 

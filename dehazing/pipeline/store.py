@@ -8,8 +8,8 @@ lease of whoever works on it, and `failed.json`, why it failed, where trying aga
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,26 +18,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dehazing.pipeline import manifest
+from dehazing.pipeline.claims import Claims, FolderClaims
 from dehazing.pipeline.manifest import Damaged as Damaged
 from dehazing.pipeline.manifest import entry_of
+from dehazing.pipeline.writing import Unwritable as Unwritable
+from dehazing.pipeline.writing import make_durable, writing
 
 MANIFEST = manifest.NAME
 FAILED = "failed.json"
-
-
-class Unwritable(ValueError):
-    """The store is full, cannot be written or not be reached; what was under way can go on once it can."""
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turns a failure to write below `folder` into the one sentence that the user needs, Unwritable."""
-    try:
-        yield
-    except OSError as error:
-        raise Unwritable(
-            f"The results folder {folder} must be writable, but cannot be written: {error.strerror or error}."
-        ) from error
 
 
 def open_store(place: str | Path) -> Store:
@@ -55,6 +43,14 @@ class Store:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).expanduser().resolve()
         self.place = str(self.root)
+        self.name = self.place  # as messages say it
+
+    def check_writable(self) -> None:
+        """Unwritable where nothing can be written."""
+        with writing(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
 
     def has(self, address: str) -> bool:
         """Whether the address is published: a complete manifest is there."""
@@ -71,13 +67,13 @@ class Store:
         mend it.
         """
         place = self._place(address)
-        self._published(address)
+        self.published(address)
         _check(place, (place / MANIFEST).stat().st_mtime_ns)
         return place
 
     def read(self, address: str, name: str) -> bytes:
         """One published file, checked against the manifest. ValueError as for `folder`, and for an unknown name."""
-        entry, path = self._entry(address, name), self._place(address) / name
+        entry, path = self._entry(address, name, self.published(address)), self._place(address) / name
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -86,8 +82,14 @@ class Store:
         manifest.check_bytes(entry, content, str(path), _mend(path.parent))
         return content
 
-    def publish(self, address: str, files: Mapping[str, bytes | Path], fence: Callable[[], None] | None = None) -> None:
-        """Publishes files (bytes, or paths that are copied) under their names; a second time does nothing.
+    def publish(
+        self,
+        address: str,
+        files: Mapping[str, bytes | Path],
+        fence: Callable[[], None] | None = None,
+        move: bool = False,
+    ) -> None:
+        """Publishes files (bytes, or paths, copied or moved) under their names; a second time does nothing.
 
         `fence` is called before anything is moved into place and again right before the manifest appears; it
         raises where the right to publish was lost. A remembered failure is forgotten.
@@ -101,7 +103,7 @@ class Store:
             place.mkdir(parents=True, exist_ok=True)
             self.clear_leftovers(address)
             with _aside(place, "publishing") as aside:
-                entries = {name: _write(aside, name, content) for name, content in files.items()}
+                entries = {name: _write(aside, name, content, move) for name, content in files.items()}
                 _write(aside, MANIFEST, manifest.content_of(address, entries))
                 _appear(place, aside, files, fence or (lambda: None))
 
@@ -121,7 +123,7 @@ class Store:
 
     def failure(self, address: str) -> str | None:
         """Why the execution failed, where it was remembered that it would fail again; None otherwise."""
-        return _reason(_bytes(self._place(address) / FAILED))
+        return reason_of(_bytes(self._place(address) / FAILED))
 
     def remember_failure(self, address: str, reason: str) -> None:
         """Remembers a failure that would come again, unless the address is published. Unwritable as `publish`."""
@@ -154,11 +156,16 @@ class Store:
             result[f"{place.parent.name}/{place.name}"] = names
         return result
 
+    def retract(self, address: str) -> None:
+        """Removes the manifest of an address, so that it can be published anew."""
+        with writing(self.root):
+            (self._place(address) / MANIFEST).unlink(missing_ok=True)
+
     def drop(self, address: str) -> None:
         """Removes all of an address, its manifest first, so that nobody trusts what is going away."""
+        self.retract(address)
         place = self._place(address)
         with writing(self.root):
-            (place / MANIFEST).unlink(missing_ok=True)
             if place.exists():
                 shutil.rmtree(place)
 
@@ -167,18 +174,23 @@ class Store:
         for leftover in self._place(address).glob("publishing-*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
+    def claims(self, address: str) -> Claims:
+        """What leases of an address are made of."""
+        return FolderClaims(self.lease_folder(address))
+
     def lease_folder(self, address: str) -> Path:
         """Where the lease of an address lies; the folder may be missing."""
         return self._place(address)
 
-    def _published(self, address: str) -> dict[str, Any]:
+    def published(self, address: str) -> dict[str, Any]:
+        """The manifest of an address; ValueError where it is not published."""
         found = self.manifest(address)
         if found is None:
-            raise ValueError(f"{address} must be published in {self.place}, but there is no complete manifest of it.")
+            raise ValueError(f"{address} must be published in {self.name}, but there is no complete manifest of it.")
         return found
 
-    def _entry(self, address: str, name: str) -> dict[str, Any]:
-        files = self._published(address)["files"]
+    def _entry(self, address: str, name: str, published: Mapping[str, Any]) -> dict[str, Any]:
+        files = published["files"]
         if name not in files:
             raise ValueError(f"{address} must have a file {name}, but its manifest lists {', '.join(files) or 'none'}.")
         return files[name]
@@ -215,26 +227,19 @@ def _appear(place: Path, aside: Path, names: Mapping[str, Any], fence: Callable[
     (aside / MANIFEST).replace(place / MANIFEST)
 
 
-def _write(folder: Path, name: str, content: bytes | Path) -> dict[str, int | str]:
+def _write(folder: Path, name: str, content: bytes | Path, move: bool = False) -> dict[str, int | str]:
     steps = PurePosixPath(name).parts
     assert steps and ".." not in steps and not name.startswith("/"), f"not a file name: {name!r}"
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(content, Path):
+    if isinstance(content, Path) and move:
+        shutil.move(content, path)
+    elif isinstance(content, Path):
         shutil.copyfile(content, path)
     else:
         path.write_bytes(content)
-    _make_durable(path)
+    make_durable(path)
     return entry_of(path)
-
-
-def _make_durable(path: Path) -> None:
-    """A machine that loses power right after a rename would otherwise find an empty file under the new name."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _bytes(path: Path) -> bytes | None:
@@ -244,7 +249,8 @@ def _bytes(path: Path) -> bytes | None:
         return None
 
 
-def _reason(content: bytes | None) -> str | None:
+def reason_of(content: bytes | None) -> str | None:
+    """What a remembered failure says."""
     try:
         return None if content is None else str(json.loads(content)["reason"])
     except (ValueError, LookupError, TypeError):

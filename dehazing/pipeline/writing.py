@@ -1,0 +1,32 @@
+"""What becomes of a write that the system refuses: one sentence, and a kind of its own, as trying later may help."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Unwritable(ValueError):
+    """The store is full, cannot be written or not be reached; what was under way can go on once it can."""
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turns a failure to write below `folder` into the one sentence that the user needs, Unwritable."""
+    try:
+        yield
+    except OSError as error:
+        raise Unwritable(
+            f"The results folder {folder} must be writable, but cannot be written: {error.strerror or error}."
+        ) from error
+
+
+def make_durable(path: Path) -> None:
+    """A machine that loses power right after a rename would otherwise find an empty file under the new name."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
