@@ -155,9 +155,9 @@ class Stage:
         """Every distinct z0_hat is decoded and scored once, every distinct z_t compared once with the true one."""
         fields, T = self.fields, self.fields.T
         levels: dict[Any, set[int]] = defaultdict(set)  # that a z_t stands at
-        z0_hats: set[Any] = set()
+        z0_hats: dict[Any, None] = {}
         for trajectory in trajectories:
-            z0_hats.update(trajectory.z0_hat)
+            z0_hats |= dict.fromkeys(trajectory.z0_hat)
             for k, z_t in enumerate(trajectory.z):
                 levels[z_t].add(T - k)
         wanted = list(dict.fromkeys([*z0_hats, *levels]))

@@ -1,0 +1,171 @@
+"""The stage `iterative` on trained networks: a configuration in a batch gives what it gives alone, cold or warm."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from dehazing.data.archive import load_series, save_series
+from dehazing.data.series import Field, Series
+from dehazing.pipeline.execute import execute
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.stage import Context
+from dehazing.pipeline.store import Store
+from dehazing.stages import fields, iterative, weights
+from dehazing.stages.iterative import Config, Configuration, joined
+
+pytestmark = pytest.mark.slow
+
+T = 3
+BRIEF = {"num_epochs": 1, "steps_per_epoch": 2, "batch_size": 2, "patch_px": 32}
+LADDER = {"latent_channels": [2, 2, 2], "width": 8}
+OPERATOR = {**BRIEF, "width": 8, "discriminator_width": 8}
+STAGES = {
+    "unet": ("unet", {**BRIEF, "base": 4, "depth": 2}),
+    "hdn": ("hdn", {**BRIEF, **LADDER, "num_samples": 2}),
+    "hvae": ("hvae", {**BRIEF, **LADDER}),
+    "restorer": ("restorer", {**BRIEF, "width": 8}),
+    "degrader": ("degrader", OPERATOR),
+    "anchored": ("degrader", {**OPERATOR, "anchor": "z_t"}),
+    "pixels": ("degrader", {**OPERATOR, "domain": "pixels"}),
+}
+UPSTREAMS = {"restorer": ["hvae"], "degrader": ["hvae", "restorer"], "anchored": ["hvae", "restorer"]}
+LINEAR, CONSTANT = {"kind": "linear"}, {"kind": "constant", "value": 0.3}
+CONFIGURATIONS = [
+    Configuration("direct"),
+    Configuration("combine_z", LINEAR),
+    Configuration("combine_z", CONSTANT),
+    Configuration("combine_both", LINEAR, "falling", "first", degrader="anchored"),
+    Configuration("refine_R", num_refinements=2, refine_level="lowest"),
+    Configuration("refine_both", num_refinements=1, degrader="anchored"),
+    Configuration("residual"),
+    Configuration("stop"),
+    Configuration("combine_z0", CONSTANT, degrader="pixels", domain="pixels"),
+    Configuration("bridge", domain="pixels"),
+]
+
+
+@pytest.fixture(scope="module")
+def upstreams(tmp_path_factory):
+    """(series, role → published folder)."""
+    rng = np.random.default_rng(0)
+    splits = ["train"] * 3 + ["validation"] * 5 + ["test"]
+    blobs = [Field(f"f{i}", s, rng.random((T + 1, 40, 45), np.float32).cumsum(0)) for i, s in enumerate(splits)]
+    series = Series(tuple(blobs), (1.0, 2.0, 3.0, float("inf")), "px", (1.5,) * (T + 1), (0.5,) * (T + 1))
+    aside = tmp_path_factory.mktemp("series")
+    save_series(series, aside)
+    store = Store(tmp_path_factory.mktemp("results"))
+    store.publish("series/random", {path.name: path for path in aside.iterdir()})
+    made = {}
+    for name, (kind, config) in STAGES.items():
+        roles = UPSTREAMS.get(name, ["unet"] if name == "pixels" else [])
+        made[name] = Execution(kind, config, "random", 0, {role: made[role] for role in roles}).address
+        execute(Execution(kind, config, "random", 0, {role: made[role] for role in roles}), store)
+    return load_series(store.folder("series/random")), {name: store.folder(address) for name, address in made.items()}
+
+
+def stage(upstreams, config, seed=3):
+    series, folders = upstreams
+    return iterative.Stage(config, Context(series, folders, seed, "cpu"))
+
+
+def alone(upstreams, config, seed=3):
+    """Files and final metrics, as `execute` asks for them."""
+    one = stage(upstreams, config, seed)
+    measured = one.train_epoch()
+    files = one.finish()
+    assert one.final == measured
+    return files, one.final
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_configuration_in_a_batch_gives_what_it_gives_alone_to_the_bit(upstreams, full):
+    configs = [Config((one,), split="validation", full=full) for one in CONFIGURATIONS]
+    pair = tuple(Configuration("combine_z", a, name=name) for a, name in ((CONSTANT, "constant"), (LINEAR, "linear")))
+    configs.append(Config(pair, full=full))
+    fields.forget()
+    batch = stage(upstreams, joined(configs))
+    batch.train_epoch()
+    together = batch.finish_each(configs)
+    for config, in_batch in zip(configs, together, strict=True):
+        fields.forget()
+        assert alone(upstreams, config) == in_batch, config.configurations  # cold
+        assert alone(upstreams, config) == in_batch, config.configurations  # warm
+    assert len(together[0][0]) == (3 if full else 1)
+    assert set(json.loads(json.dumps(together[0][1]))) >= {"val/gap_db", "val/gap_db_direct", "calls/R"}
+
+
+def test_the_chunks_of_fields_change_nothing_but_rounding(upstreams, monkeypatch):
+    config = Config(tuple(CONFIGURATIONS[:2]), full=True)
+    _, together = alone(upstreams, config)
+    monkeypatch.setattr(iterative, "PIXELS_ON_CPU", 1)
+    _, one_by_one = alone(upstreams, config)
+    assert one_by_one == pytest.approx(together, abs=1e-4)
+
+
+def test_calls_are_counted_as_they_are_made(upstreams, monkeypatch):
+    made = {"R": 0, "P": 0}
+    domain = iterative.LoopDomain
+
+    class Counted(domain):
+        def R(self, z_t, t):
+            made["R"] += 1
+            return super().R(z_t, t)
+
+    monkeypatch.setattr(iterative, "LoopDomain", Counted)
+    monkeypatch.setattr(iterative, "PIXELS_ON_CPU", 2**30)  # all fields in one chunk
+    batch = stage(upstreams, joined([Config((c,)) for c in CONFIGURATIONS]))
+    final = batch.train_epoch()
+    assert made["R"] == batch.called["R"] == final["calls/R"]
+    assert all(batch.called[name] == final[f"calls/{name}"] for name in ("R", "G", "P"))
+    singly = [alone(upstreams, Config((one,)))[1]["calls/R"] for one in CONFIGURATIONS]
+    assert max(singly) < final["calls/R"] < sum(singly)
+
+
+def test_what_draws_random_numbers_follows_the_seed_even_when_warm(upstreams):
+    config = Config((CONFIGURATIONS[0],))
+    (_, first), (_, other), (_, again) = (alone(upstreams, config, seed) for seed in (3, 4, 3))
+    assert first == again and first["val/psnr_hdn"] != other["val/psnr_hdn"]
+    assert first["val/psnr"] == other["val/psnr"]
+
+
+def test_a_warm_process_loads_and_encodes_nothing_again(upstreams, monkeypatch):
+    config = Config(tuple(CONFIGURATIONS[:2]), full=True)
+    before = alone(upstreams, config)
+    monkeypatch.setattr(weights, "load", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr(iterative.LoopDomain, "encode", lambda *_: pytest.fail("encoded again"))
+    assert alone(upstreams, config) == before
+
+
+def test_no_more_than_two_splits_are_kept(upstreams):
+    series, _ = upstreams
+    first = fields.fields_of(series, "validation", "cpu")
+    fields.fields_of(series, "test", "cpu")
+    assert fields.fields_of(series, "validation", "cpu") is first
+    fields.fields_of(series, "train", "cpu")
+    fields.fields_of(series, "test", "cpu")
+    assert fields.fields_of(series, "validation", "cpu") is not first
+
+
+def test_tables_of_a_batch_hold_the_rows_of_their_configuration_alone(upstreams, tmp_path):
+    configs = [Config((one,)) for one in CONFIGURATIONS[:3]]
+    batch = stage(upstreams, joined(configs))
+    batch.train_epoch()
+    for config, (files, final) in zip(configs, batch.finish_each(configs), strict=True):
+        (tmp_path / "table").write_bytes(files["evaluation.parquet"])
+        table = pd.read_parquet(tmp_path / "table")
+        label = config.configurations[0].label
+        assert set(table["variant"]) == {"unet", "hdn", "input", "autoencoded", "ceiling_frame", "ceiling_truth", label}
+        rows = table[table["variant"] == label]
+        assert len(rows) == 5 * T and rows.set_index("step").loc[0, "level"].eq(T).all()
+        assert rows[rows["level"] == 1]["psnr"].mean() == pytest.approx(final["val/psnr"], abs=1e-9)
+    assert torch.is_grad_enabled()
+
+
+def test_what_is_joined_agrees_in_all_but_the_configurations():
+    one, other = Config((Configuration("direct"),)), Config((Configuration("direct", name="mine"),))
+    assert [c.name for c in joined([one, other, one]).configurations] == ["0"]  # a name makes no other trajectory
+    with pytest.raises(ValueError, match="must agree in all but the configurations"):
+        joined([one, Config((Configuration("stop"),), split="test")])
