@@ -27,8 +27,9 @@ def sigmoid(u: Tensor, steepness: float = 6.0, midpoint: float = 0.5) -> Tensor:
     """The S-shaped curve of the source's figures, a logistic function scaled to reach 0 and 1 exactly."""
     if not (steepness > 0 and 0 < midpoint < 1):
         raise ValueError(f"`steepness > 0` and `0 < midpoint < 1` must hold, but got {steepness=}, {midpoint=}.")
-    low, high = (torch.sigmoid(torch.tensor(steepness * (end - midpoint)).to(u)) for end in (0.0, 1.0))
-    return (torch.sigmoid(steepness * (u - midpoint)) - low) / (high - low)
+    low, high = torch.sigmoid(steepness * (u.new_tensor([0.0, 1.0]) - midpoint))
+    scaled = (torch.sigmoid(steepness * (u - midpoint)) - low) / (high - low)
+    return torch.where(u <= 0, 0.0, torch.where(u >= 1, 1.0, scaled))  # not 1e-9: a share of 0 needs no network
 
 
 def power(u: Tensor, exponent: float = 2.0) -> Tensor:

@@ -80,3 +80,14 @@ def test_fitting_recovers_the_schedule_that_made_a_series():
 def test_fitting_stays_within_bounds():
     x = torch.stack([torch.zeros(8, 8), -torch.ones(8, 8), 5 * torch.ones(8, 8), torch.ones(8, 8)])[None]
     assert schedules.fitted(x).tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("steepness", [2.0, 7.3, 20.0])
+@pytest.mark.parametrize("midpoint", [0.1, 0.37, 0.9])
+def test_the_s_curve_has_exact_ends(steepness, midpoint):
+    # a share of exactly 0 or 1 is one end of a combination, so the other one needs no network
+    schedule = {"kind": "sigmoid", "steepness": steepness, "midpoint": midpoint}
+    for direction, ends in (("rising", (0, 1)), ("falling", (1, 0))):
+        combined = schedules.combine_alpha(schedule, 4, direction)
+        assert (float(combined[4]), float(combined[1])) == ends
+        assert combined.dtype == torch.float64 and ((combined >= 0) & (combined <= 1)).all()
