@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Hashable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -47,11 +46,14 @@ class Owner:
 
 @dataclass(frozen=True)
 class Claim:
-    """What holds an address: `touched` changes while its owner lives; no owner: it is just being written."""
+    """What holds an address; no owner: it is just being written.
+
+    touched_ns: its last touch by the clock of where it lies, which moves on while its owner lives.
+    """
 
     name: str
     number: int
-    touched: Hashable
+    touched_ns: int
     owner: Owner | None
     released: bool = False
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from dehazing.pipeline.writing import Unwritable
 STALE_AFTER_S = 60.0
 
 # What this process saw last of a lease, and since when (monotonic): how it tells a silent owner.
-_seen: dict[tuple[str, str], tuple[Hashable, float]] = {}
+_seen: dict[tuple[str, str], tuple[tuple[str, int] | None, float]] = {}
 
 
 class LeaseLost(RuntimeError):
@@ -103,9 +103,9 @@ def _silent_s(store: Store, address: str, claim: Claim) -> float:
     """Seconds for which this process has seen a lease untouched."""
     key, now = (store.place, address), time.monotonic()
     touched, since = _seen.get(key, (None, now))
-    if touched != (claim.name, claim.touched):
+    if touched != (claim.name, claim.touched_ns):
         since = now
-        _seen[key] = ((claim.name, claim.touched), now)
+        _seen[key] = ((claim.name, claim.touched_ns), now)
     return now - since
 
 

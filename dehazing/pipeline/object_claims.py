@@ -41,9 +41,10 @@ class ObjectClaims:
             name = min(highest, key=lambda name: (found[name], name))
             content = self._objects.get(f"{self._folder}/{name}")
             owner = None if content is None else read(content)
-            return Claim(name, number, (found[name], found.get(name + BEAT)), owner)
+            touched_ns = max(found[name], found.get(name + BEAT, 0))
+            return Claim(name, number, touched_ns, owner)
         names = [name for name in released if int(name[NUMBER]) == number]
-        return Claim(min(names), number, None, None, released=True) if names else None
+        return Claim(min(names), number, 0, None, released=True) if names else None
 
     def take(self, number: int) -> str | None:
         name = f"LEASE-{number:06d}-{uuid.uuid4().hex[:12]}"
