@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import optuna
@@ -79,7 +80,7 @@ def compare(
         "shortened": num_trials is not None,
         "slots": slots,
         "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{os.cpu_count()} CPUs, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.machine()}",
+        "machine": machine(),
         "ways": ran,
     }
     return {**record, "problems": problems(ran, len(points_of(study)))}
@@ -116,12 +117,14 @@ def run(way: str, sweep: str, scale: str, num_trials: int, slots: int, series: s
         last = (folder / "said.txt").read_text().strip().splitlines()[-15:]
         raise RuntimeError(f"Way {way} ended with exit code {done.returncode}; it said at last:\n" + "\n".join(last))
     executions = [json.loads(line) for line in log.read_text().splitlines()]
-    first = min(execution["at"] - execution["seconds"] for execution in executions)
+    first = min(execution["begun"] for execution in executions)
     own = json.loads((folder / "record.json").read_text()) if way != "a" else {"values": recorded(folder, num_trials)}
-    arithmetic = sum(execution["seconds"] for execution in executions)
-    distinct = {execution["address"]: execution["seconds"] for execution in executions}
-    used = 1 if way == "d" else slots
-    study_s = ended - first
+    used, study_s = 1 if way == "d" else slots, ended - first
+    arithmetic = sum(execution["arithmetic_s"] for execution in executions)
+    distinct: dict[str, list[float]] = {}
+    for execution in executions:
+        distinct.setdefault(execution["address"], []).append(execution["arithmetic_s"])
+    ideal_s = sum(map(mean, distinct.values())) / used
     return {
         "wall_s": ended - begun,
         "startup_s": first - begun,
@@ -132,8 +135,8 @@ def run(way: str, sweep: str, scale: str, num_trials: int, slots: int, series: s
         "executions": len(executions),
         "distinct": len(distinct),
         "arithmetic_s": arithmetic,
-        "ideal_s": sum(distinct.values()) / used,
-        "over_ideal": study_s / (sum(distinct.values()) / used),
+        "ideal_s": ideal_s,
+        "over_ideal": study_s / ideal_s,
         "outside_s_per_trial": (used * study_s - arithmetic) / num_trials,
         "processes": len({execution["pid"] for execution in executions}),
         "values": own["values"],
@@ -191,7 +194,7 @@ def problems(ran: Mapping[str, Mapping[str, Any]], num_trials: int) -> list[str]
 
 def furthest(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     """The largest difference between two ways' objectives, trial by trial."""
-    return max((abs(x - y) for x, y in zip(sorted(one["values"]), sorted(other["values"]), strict=False)), default=0.0)
+    return max((abs(x - y) for x, y in zip(one["values"], other["values"], strict=False)), default=0.0)
 
 
 def table(record: Mapping[str, Any]) -> str:
@@ -218,6 +221,11 @@ def table(record: Mapping[str, Any]) -> str:
     difference = max((furthest(f, next(iter(ran.values()))) for f in ran.values()), default=0.0)
     lines.append(f"objectives agree within {difference:.2g}")
     return "\n".join([*lines, *(f"PROBLEM {problem}" for problem in record["problems"])])
+
+
+def machine() -> str:
+    """In words."""
+    return f"{os.cpu_count()} CPUs, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.machine()}"
 
 
 def say(text: str) -> None:

@@ -80,7 +80,8 @@ def main(way: str, sweep: str, scale: str, num_trials: int, slots: int, series: 
         ),
     )
     results = tuner.fit()
-    values = {i: results[i].metrics[objective.metric] for i in range(len(results)) if not results[i].error}
+    ended = {i: results[i].metrics or {} for i in range(len(results)) if not results[i].error}
+    values = {i: metrics[objective.metric] for i, metrics in ended.items()}
     write_record(root / "record.json", values, imports_s=imported - BEGUN, ray_s=ready - imported)
 
 
