@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,17 +41,20 @@ class Ledger:
         self._ids: dict[str, str] = {}
         self._filled: set[str] = set()  # MLflow's ids of the experiments whose runs are all in here
         self._read = 0
+        self._lock = threading.RLock()
 
     def run_id(self, key: str) -> str | None:
         """The run of a key, or None where none is known."""
-        if key not in self._ids:
-            self._read_on()
-        return self._ids.get(key)
+        with self._lock:
+            if key not in self._ids:
+                self._read_on()
+            return self._ids.get(key)
 
     def is_filled(self, experiment_id: str) -> bool:
         """Whether a key of the experiment that is not in here has no run."""
-        self._read_on()
-        return experiment_id in self._filled
+        with self._lock:
+            self._read_on()
+            return experiment_id in self._filled
 
     def add(self, runs: Mapping[str, str]) -> None:
         """Note runs, key → id."""
@@ -71,14 +75,15 @@ class Ledger:
             yield
 
     def _append(self, entries: list[dict[str, str]]) -> None:
-        self._read_on()
         content = "".join(json.dumps({"place": self.place, **entry}) + "\n" for entry in entries).encode()
-        with self._path.open("ab", buffering=0) as file:
-            if file.tell() > self._read:  # a line that was cut off
-                content = b"\n" + content
-            file.write(content)
-            os.fsync(file.fileno())
-        self._read_on()
+        with self._lock:
+            self._read_on()
+            with self._path.open("ab", buffering=0) as file:
+                if file.tell() > self._read:  # after a line that was cut off
+                    content = b"\n" + content
+                file.write(content)
+                os.fsync(file.fileno())
+            self._read_on()
 
     def _read_on(self) -> None:
         with suppress(FileNotFoundError), self._path.open("rb") as file:

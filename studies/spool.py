@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -69,12 +69,13 @@ class Spool:
         with self._lock:
             return self._num_open + sum(num for _, num in self._segments)
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Write records durably, all or none; OSError where that fails."""
+    def append(self, lines: Sequence[bytes]) -> None:
+        """Write records, made by `encoded`, durably, all or none; OSError where that fails."""
         self.prepare()
-        content = b"".join(json.dumps(record, default=str).encode() + b"\n" for record in records)
+        content = b"".join(lines)
         with self._lock:
             if self._file is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
                 self._file = self._next("").open("ab", buffering=0)
             size = self._file.tell()
             try:
@@ -86,7 +87,7 @@ class Spool:
                 self._file.truncate(size)
                 self._file.seek(size)
                 raise
-            self._num_open += len(records)
+            self._num_open += len(lines)
             if self._num_open >= SEGMENT:
                 self._finish()
 
@@ -101,11 +102,11 @@ class Spool:
             if not self._segments:
                 return [], False
             path = self._segments[0][0]
-        try:
-            return list(_records(path)), AGAIN in path.name
-        except FileNotFoundError:  # this host was taken for dead: another one delivers it
-            self.delivered()
-            return self.oldest()
+        with suppress(FileNotFoundError):  # this host was taken for dead: another one delivers it
+            if records := list(_records(path)):
+                return records, AGAIN in path.name
+        self.delivered()
+        return self.oldest()
 
     def delivered(self) -> None:
         """Drop the oldest segment."""
@@ -142,6 +143,11 @@ class Spool:
         self._file, self._num_open = None, 0
 
 
+def encoded(record: Record) -> bytes:
+    """A record as a line; TypeError or ValueError for what JSON cannot hold."""
+    return json.dumps(record, default=_plain).encode() + b"\n"
+
+
 def left_behind(folder: Path) -> list[Path]:
     """What trackers that are gone left, in the order in which it was written: segments, then the signs of writers.
 
@@ -162,6 +168,12 @@ def _records(path: Path) -> Iterator[Record]:
             record = json.loads(line)
             if isinstance(record, dict):
                 yield record
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def _writer(path: Path) -> str:

@@ -1,26 +1,37 @@
-"""MLflow as an index: one writer thread, batches, explicit run ids; nothing that happens here stops a study."""
+"""MLflow as an index: calls return at once, reach the disk within moments and MLflow when it answers; none is lost.
+
+A writer thread appends every call to the spool, a second thread delivers the spool; so an MLflow server that is away
+holds nobody up, and what waits outlives the process.
+"""
 
 from __future__ import annotations
 
-import json
-import logging
-import os
+import numbers
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dehazing.pipeline.lease import Owner
+from studies.delivery import Delivery
+from studies.ledger import Ledger, folder_of
+from studies.refusal import sentence
+from studies.spool import SEGMENT, Record, Spool, encoded, left_behind
+from studies.system import SystemFigures
 
-BATCH = 1000  # of metrics, the server's limit
+GATHER_S = 1.0  # calls of this time go to MLflow in one batch
+RETRY_S = (0.5, 15.0)  # first and longest wait for an MLflow that is away
+SAMPLE_S = 10.0  # between two looks at the machine
+TOUCH_S = 60.0  # between two signs of life
+MOST_IN_MEMORY = 200_000  # calls, where even the spool cannot be written
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run is made with; `key` names it to the tracker, `run_id` goes on with one that exists."""
+    """What a run is made with; `key` is its name in the experiment for ever: a run that has it is continued."""
 
     key: str
     name: str
@@ -28,8 +39,8 @@ class Run:
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None  # logged whole, as an artifact: long parameters would be cut silently
-    run_id: str | None = None
-    on_id: Callable[[str], None] | None = None  # told the run's id, from the writer's thread
+    texts: Mapping[str, str] = field(default_factory=dict)  # artifact's name → text
+    system: bool = False  # whether the machine's figures are logged while it is open
 
 
 @dataclass(frozen=True)
@@ -42,158 +53,255 @@ class Data:
 
 
 class Tracker:
-    """Writes runs of one experiment from a thread of its own. Calls return at once and never raise.
+    """Writes runs of one experiment. Calls return at once and never raise; what they are given must not change.
 
-    root: results folder, whose mlflow.db is used unless MLFLOW_TRACKING_URI names a server. What could not be
-    written is counted in `num_lost`, with the first reason in `problem`.
+    root: results folder, whose mlflow.db is used unless MLFLOW_TRACKING_URI names a server. `caller_s` is the time
+    that callers spent in here. What MLflow refused for good is counted in `num_lost`, the first reason is `problem`.
     """
 
     def __init__(self, root: Path, experiment: str, tags: Mapping[str, str], data: Data) -> None:
-        self.root, self.experiment, self.tags, self.data = root, experiment, dict(tags), data
-        self.num_lost, self.problem = 0, ""
-        self._ids: dict[str, str] = {}  # key → run id, of the runs that are open
-        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
-        self._pending: dict[str, list[Any]] = {}  # run id → metrics not written yet
-        self._client: Any = None
-        self._experiment_id = ""
-        self._thread = threading.Thread(target=self._write, name="mlflow-writer", daemon=True)
-        self._thread.start()
+        self.tags, self.caller_s = dict(tags), 0.0
+        self._root, self._data, self._ledger = root, asdict(data), Ledger(root, experiment)
+        self._spool = Spool(folder_of(root, experiment))
+        self._delivery = Delivery(root, experiment, self._ledger)
+        self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._num_asked = self._num_settled = 0  # records of this tracker: all, and those delivered or lost
+        self._num_failed = 0  # attempts to deliver, ever
+        self._away = ""  # why the last one failed
+        self._num_unwritable, self._unwritable = 0, ""  # lost as the spool could not be written
+        self._news = threading.Condition()  # something was delivered, or could not be
+        self._hurry = threading.Event()  # somebody waits
+        self._is_closed = self._is_over = False
+        self._open: dict[str, bool] = {}  # key → whether it has the machine's figures, of the runs that are open
+        self._writer = threading.Thread(target=self._write, name="mlflow-spool", daemon=True)
+        self._deliverer = threading.Thread(target=self._deliver, name="mlflow-delivery", daemon=True)
+        self._writer.start()
+        self._deliverer.start()
 
     def start(self, run: Run) -> None:
-        """Open a run."""
-        self._queue.put(lambda: self._start(run))
+        """Open a run, or go on with the one that has this key."""
+        self._put({"op": "start", **vars(run)})
 
     def log(self, key: str, metrics: Mapping[str, Any], step: int, at_s: float | None = None) -> None:
         """Metrics of an open run at a step; what is not a number is left out."""
-        numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
-        now_ms = int((time.time() if at_s is None else at_s) * 1000)
-        self._queue.put(lambda: self._log(key, numbers, step, now_ms))
+        self._put({"op": "log", "key": key, "metrics": dict(metrics), "step": step}, at_s)
+
+    def history(self, key: str, epochs: Sequence[Mapping[str, Any]], final: Mapping[str, Any]) -> None:
+        """See to it that an open run has every metric (name with a slash) of all epochs, and the final ones.
+
+        epochs: each with its `epoch`, the step. final: put at the step after as many epochs as there are.
+        """
+        self._put({"op": "history", "key": key, "epochs": epochs, "final": final})
 
     def tag(self, key: str, name: str, value: str) -> None:
         """A tag of an open run."""
-        self._queue.put(lambda: self._client.set_tag(self._ids[key], name, value))
+        self._put({"op": "tag", "key": key, "name": name, "value": str(value)})
 
     def artifacts(self, key: str, folder: Path, under: str) -> None:
-        """The files of a folder, put under `under`."""
-        self._queue.put(lambda: self._client.log_artifacts(self._ids[key], str(folder), under))
+        """The files of a folder as they are when they are delivered, put under `under`."""
+        self._put({"op": "artifacts", "key": key, "folder": str(folder), "under": under})
 
     def end(self, key: str, status: str) -> None:
         """Close a run: FINISHED, FAILED or KILLED."""
-        self._queue.put(lambda: self._end(key, status))
+        self._put({"op": "end", "key": key, "status": status})
 
-    def call(self, function: Callable[[], None]) -> None:
-        """Run something in the writer's thread once all that was asked before is written."""
-        self._queue.put(function)
+    def run_id(self, key: str) -> str | None:
+        """MLflow's id of a run; None where it was not delivered yet."""
+        return self._ledger.run_id(key)
 
-    def close(self, timeout_s: float = 60.0) -> None:
-        """Write what is waiting and close what is open as KILLED."""
-        self._queue.put(self._end_all)
-        self._queue.put(None)
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            self._lost(f"MLflow did not answer within {timeout_s:.0f} s", self._queue.qsize())
+    @property
+    def num_waiting(self) -> int:
+        """How many entries MLflow was not told yet, those of dead processes included."""
+        return self._queue.qsize() + self._spool.num_records
+
+    @property
+    def num_lost(self) -> int:
+        """How many entries were given up."""
+        return self._delivery.num_lost + self._num_unwritable
+
+    @property
+    def problem(self) -> str:
+        """Why the first one was given up."""
+        return self._delivery.problem or self._unwritable
+
+    def flush(self, timeout_s: float = 60.0) -> bool:
+        """Wait for MLflow; whether everything asked so far is delivered or given up.
+
+        Where MLflow is away, two attempts end the waiting.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        with self._lock:
+            wanted = self._num_asked
+        with self._news:
+            failed = self._num_failed
+            while self._num_settled < wanted and self._num_failed < failed + 2 and time.monotonic() < deadline_s:
+                self._hurry.set()
+                self._news.wait(min(0.2, max(0.0, deadline_s - time.monotonic())))
+            self._hurry.clear()
+            return self._num_settled >= wanted
+
+    def close(self, timeout_s: float = 60.0) -> str:
+        """Close what is open as KILLED and deliver what is waiting; one sentence on what MLflow misses, or ""."""
+        if not self._is_closed:
+            deadline_s = time.monotonic() + timeout_s
+            self._is_closed = True
+            self._queue.put(None)
+            self._writer.join(timeout_s)
+            self.flush(max(0.0, deadline_s - time.monotonic()))
+            self._hurry.set()
+            with self._news:
+                self._is_over = True
+            self._deliverer.join(0.2)  # it may be in the middle of a call, which does no harm
+            self._spool.close()
+        return self._summary()
+
+    def _summary(self) -> str:
+        said = []
+        if self.num_waiting:
+            why = f"does not answer ({self._away})" if self._away else "is slow"
+            where = f"{self.num_waiting} entries wait in {self._spool.folder}"
+            said.append(f"MLflow {why}: {where}; the same command delivers them.")
+        if self.num_lost:
+            said.append(
+                f"MLflow misses {self.num_lost} entries ({self.problem}); the store and the report have everything."
+            )
+        return " ".join(said)
+
+    def _put(self, record: Record, at_s: float | None = None) -> None:
+        begun_s = time.perf_counter()
+        if self._is_closed:
+            self._give_up(1, "it was asked for after the end")
+            return
+        record["at_ms"] = int((time.time() if at_s is None else at_s) * 1000)
+        with self._lock:
+            self._num_asked += 1
+            self._queue.put(record)
+            self.caller_s += time.perf_counter() - begun_s
+
+    # ---- the writer's thread
 
     def _write(self) -> None:
+        lines: list[bytes] = []
+        figures = SystemFigures(self._root)
+        sampled_s = touched_s = time.monotonic()
+        is_last = False
+        while not is_last:
+            records = self._gathered(wait_s=1.0)
+            is_last = None in records
+            now_s = time.monotonic()
+            for record in records:
+                lines += self._line(record) if record is not None else []
+            if is_last:
+                lines += [line for key in list(self._open) for line in self._own("end", key, status="KILLED")]
+            elif any(self._open.values()) and (figures is None or now_s - sampled_s > SAMPLE_S):
+                figures, sampled_s = figures or SystemFigures(self._root), now_s
+                sample = figures.sample()
+                lines += [
+                    line
+                    for key, wants in self._open.items()
+                    if wants
+                    for line in self._own("system", key, metrics=sample)
+                ]
+            if now_s - touched_s > TOUCH_S:
+                self._spool.touch()
+                touched_s = now_s
+            lines = self._appended(lines, is_last)
+
+    def _gathered(self, wait_s: float) -> list[Record | None]:
+        """What was asked, after waiting for the first call."""
+        records: list[Record | None] = []
+        with suppress(queue.Empty):
+            records.append(self._queue.get(timeout=wait_s))
+            while len(records) < SEGMENT:
+                records.append(self._queue.get_nowait())
+        return records
+
+    def _own(self, op: str, key: str, **more: Any) -> list[bytes]:
+        with self._lock:
+            self._num_asked += 1
+        return self._line({"op": op, "key": key, "at_ms": int(time.time() * 1000), **more})
+
+    def _line(self, record: Record) -> list[bytes]:
+        """The record as the spool holds it, whole: who delivers it may be another process."""
         try:
-            self._connect()
-        except Exception as error:
-            self._lost(_sentence(error), 1)
-            self._client = None
-        while (item := self._queue.get()) is not None:
+            return [encoded(self._completed(record))]
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # not what was asked for
+            self._give_up(1, sentence(error))
+            return []
+
+    def _completed(self, record: Record) -> Record:
+        if record["op"] == "start":
+            tags = {name: str(value) for name, value in {**self.tags, **record["tags"]}.items()}
+            params = {name: str(value) for name, value in record["params"].items()}
+            self._open[record["key"]] = record.pop("system")
+            record |= {"tags": tags, "params": params, "data": self._data}
+        elif record["op"] == "end":
+            self._open.pop(record["key"], None)
+        elif record["op"] == "log":
+            record["metrics"] = {name: float(v) for name, v in record["metrics"].items() if _is_number(v)}
+        return record
+
+    def _appended(self, lines: list[bytes], is_last: bool) -> list[bytes]:
+        """Appends to the spool; returns what could not be, for the next time."""
+        try:
+            self._spool.prepare()
+            while lines:
+                self._spool.append(lines[:SEGMENT])
+                lines = lines[SEGMENT:]
+        except OSError as error:
+            excess = len(lines) if is_last else max(0, len(lines) - MOST_IN_MEMORY)
+            if excess:
+                self._give_up(excess, sentence(error))
+                lines = lines[: len(lines) - excess]
+            if not is_last:
+                time.sleep(0.5)
+        return lines
+
+    def _give_up(self, num: int, reason: str) -> None:
+        with self._news:
+            self._num_unwritable += num
+            self._num_settled += num
+            self._unwritable = self._unwritable or reason
+
+    # ---- the deliverer's thread
+
+    def _deliver(self) -> None:
+        wait_s = RETRY_S[0]
+        while not self._is_over:
             try:
-                if self._client is not None:
-                    item()
-                    if self._queue.empty():
-                        self._flush()
-                else:
-                    self._lost(self.problem, 1)
-            except Exception as error:
-                self._lost(_sentence(error), 1)
+                records, again = self._spool.oldest()
+                self._delivery.deliver(records, again)  # nothing, too: it closes the runs of dead processes
+            except Exception as error:  # MLflow is away, or the disk: nothing is lost, and it is tried again
+                with self._news:
+                    self._num_failed += 1
+                    self._away = sentence(error)
+                    self._news.notify_all()
+                self._pause(wait_s)
+                wait_s = min(2 * wait_s, RETRY_S[1])
+                continue
+            wait_s, self._away = RETRY_S[0], ""
+            if records:
+                self._spool.delivered()
+                with self._news:
+                    self._num_settled += 0 if again else len(records)
+                    self._news.notify_all()
+            self._pause(GATHER_S if len(records) < SEGMENT else 0.0)
 
-    def _connect(self) -> None:
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        from mlflow.tracking import MlflowClient
-
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        uri = os.environ.get("MLFLOW_TRACKING_URI")
-        client = MlflowClient(tracking_uri=uri or f"sqlite:///{self.root / 'mlflow.db'}")
-        found = client.get_experiment_by_name(self.experiment)
-        if found is None:
-            location = None if uri else (self.root / "mlartifacts" / self.experiment).as_uri()
-            self._experiment_id = client.create_experiment(self.experiment, artifact_location=location)
-        else:
-            self._experiment_id = found.experiment_id
-        for run in client.search_runs([self._experiment_id], "attributes.status = 'RUNNING'", max_results=1000):
-            owner = Owner(**json.loads(run.data.tags["owner"])) if "owner" in run.data.tags else None
-            if owner is None or owner.is_gone() or owner == Owner.myself():
-                client.set_terminated(run.info.run_id, status="KILLED")
-        self._client = client
-
-    def _start(self, run: Run) -> None:
-        from mlflow.entities import Dataset, DatasetInput, Param, RunTag
-
-        tags = {**self.tags, **run.tags, "owner": json.dumps(asdict(Owner.myself()))}
-        if run.run_id is not None and self._knows(run.run_id):
-            self._client.update_run(run.run_id, status="RUNNING")
-            self._client.set_tag(run.run_id, "owner", tags["owner"])
-            self._ids[run.key] = run.run_id
+    def _pause(self, wait_s: float) -> None:
+        """Wait, but not when somebody waits for this thread."""
+        if not self._hurry.wait(wait_s):
             return
-        if run.parent is not None:
-            tags["mlflow.parentRunId"] = self._ids[run.parent]
-        run_id = self._client.create_run(self._experiment_id, run_name=run.name).info.run_id
-        self._ids[run.key] = run_id
-        params = [Param(name, str(value)) for name, value in run.params.items()]
-        self._client.log_batch(run_id, params=params, tags=[RunTag(name, str(value)) for name, value in tags.items()])
-        dataset = Dataset(self.data.name, self.data.digest, "local", self.data.source)
-        self._client.log_inputs(run_id, [DatasetInput(dataset)])
-        if run.config is not None:
-            self._client.log_dict(run_id, dict(run.config), "config.json")
-        if run.on_id is not None:
-            run.on_id(run_id)
-
-    def _knows(self, run_id: str) -> bool:
-        """Whether the database still has the run: it may have been deleted, which the journal does not know."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self._client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return False
-        return True
-
-    def _log(self, key: str, numbers: Mapping[str, float], step: int, now_ms: int) -> None:
-        from mlflow.entities import Metric
-
-        waiting = self._pending.setdefault(self._ids[key], [])
-        waiting += [Metric(name, value, now_ms, step) for name, value in numbers.items()]
-
-    def _flush(self) -> None:
-        while self._pending:
-            run_id, metrics = self._pending.popitem()
-            for first in range(0, len(metrics), BATCH):
-                self._client.log_batch(run_id, metrics=metrics[first : first + BATCH])
-
-    def _end(self, key: str, status: str) -> None:
-        run_id = self._ids.pop(key)
-        metrics = self._pending.pop(run_id, [])
-        for first in range(0, len(metrics), BATCH):
-            self._client.log_batch(run_id, metrics=metrics[first : first + BATCH])
-        self._client.set_terminated(run_id, status=status)
-
-    def _end_all(self) -> None:
-        self._flush()
-        for key in list(self._ids):
-            self._end(key, "KILLED")
-
-    def _lost(self, reason: str, num: int) -> None:
-        self.num_lost += num
-        self.problem = self.problem or reason
+        time.sleep(min(wait_s, 0.3 if self._spool.num_records else 0.02))
 
 
-def _sentence(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+def is_needed(root: Path, experiment: str) -> bool:
+    """Whether a tracker should be opened even if there is nothing new to log: a process that is gone left entries.
+
+    Or it left runs open, which a tracker closes.
+    """
+    return bool(left_behind(folder_of(root, experiment)))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

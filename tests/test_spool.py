@@ -11,12 +11,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from studies import spool as module
-from studies.spool import SEGMENT, Spool, left_behind
+from studies.spool import SEGMENT, Spool, encoded, left_behind
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+def put(spool: Spool, *numbers: int) -> None:
+    """Append a record for each number."""
+    spool.append([encoded({"i": i}) for i in numbers])
 
 
 def drained(spool: Spool) -> tuple[list[int], list[bool]]:
@@ -34,8 +40,9 @@ def drained(spool: Spool) -> tuple[list[int], list[bool]]:
 def died(folder: Path, num: int) -> None:
     """Another process appends records and ends at once, without a word."""
     script = (
-        "import os, sys; from pathlib import Path; from studies.spool import Spool; spool = Spool(Path(sys.argv[1]));"
-        "[spool.append([{'i': i}]) for i in range(int(sys.argv[2]))]; os._exit(1)"
+        "import os, sys; from pathlib import Path; from studies.spool import Spool, encoded;"
+        "spool = Spool(Path(sys.argv[1]));"
+        "[spool.append([encoded({'i': i})]) for i in range(int(sys.argv[2]))]; os._exit(1)"
     )
     subprocess.run([sys.executable, "-c", script, str(folder), str(num)], cwd=REPOSITORY, check=False)
 
@@ -43,11 +50,12 @@ def died(folder: Path, num: int) -> None:
 def test_records_come_back_in_order_and_leave_no_file(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "mlflow")
     for first in range(0, 3 * SEGMENT, 100):
-        spool.append([{"i": i} for i in range(first, first + 100)])
+        put(spool, *range(first, first + 100))
     assert spool.num_records == 3 * SEGMENT
     assert drained(spool) == (list(range(3 * SEGMENT)), [False] * 3)
-    spool.append([{"i": -1, "nan": float("nan"), "text": "ψ\n"}])
-    assert spool.oldest()[0][0]["text"] == "ψ\n"
+    spool.append([encoded({"i": -1, "nan": float("nan"), "text": "ψ\n", "number": np.int64(3)})])
+    record = spool.oldest()[0][0]
+    assert record["text"] == "ψ\n" and record["number"] == 3
     spool.delivered()
     spool.close()
     assert list((tmp_path / "mlflow").iterdir()) == []
@@ -57,7 +65,7 @@ def test_what_a_dead_process_left_is_delivered_first(tmp_path: Path) -> None:
     died(tmp_path, 5)
     assert [path.name.split("-")[0] for path in left_behind(tmp_path)] == ["spool", "writer"]
     spool = Spool(tmp_path)
-    spool.append([{"i": 5}])
+    put(spool, 5)
     assert spool.num_records == 6
     assert left_behind(tmp_path) == [], "it is this process's now"
     assert drained(spool) == ([0, 1, 2, 3, 4, 5], [True, False])
@@ -65,21 +73,22 @@ def test_what_a_dead_process_left_is_delivered_first(tmp_path: Path) -> None:
 
 def test_the_same_process_takes_over_from_a_tracker_that_was_closed(tmp_path: Path) -> None:
     first = Spool(tmp_path)
-    first.append([{"i": 0}])
+    put(first, 0)
     other = Spool(tmp_path)
-    other.append([{"i": 10}])
+    put(other, 10)
     assert drained(other)[0] == [10], "the first is still at work"
     first.close()
     other.close()
     second = Spool(tmp_path)
-    second.append([{"i": 1}])
+    put(second, 1)
     assert drained(second) == ([0, 1], [True, False])
 
 
 def test_what_a_running_process_writes_is_left_alone(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from studies.spool import Spool; spool = Spool(Path(sys.argv[1]));"
-        "spool.append([{'i': 0}]); print('ready', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from studies.spool import Spool, encoded;"
+        "spool = Spool(Path(sys.argv[1]));"
+        "spool.append([encoded({'i': 0})]); print('ready', flush=True); time.sleep(60)"
     )
     words = [sys.executable, "-c", script, str(tmp_path)]
     with subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE) as process:
@@ -112,17 +121,17 @@ def test_a_host_that_is_silent_for_long_counts_as_gone(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_what_was_there_and_can_go_on(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    spool.append([{"i": 0}])
+    put(spool, 0)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (40, before[1]))
     try:
         with pytest.raises(OSError) as found:
-            spool.append([{"i": i} for i in range(1, 20)])
+            put(spool, *range(1, 20))
         assert found.value.errno == errno.EFBIG
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert spool.num_records == 1
-    spool.append([{"i": 1}])
+    put(spool, 1)
     assert drained(spool)[0] == [0, 1]

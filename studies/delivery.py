@@ -1,0 +1,269 @@
+"""Tells MLflow what the spool's records say; telling it twice does no harm.
+
+A run carries its `key` as a tag and is looked for before it is made again; parameters are given once; a metric
+that is there with the same step, time and value is dropped by MLflow itself. So a segment of which nobody knows how
+much was delivered is simply delivered again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dehazing.pipeline.lease import Owner
+from studies.ledger import Ledger
+from studies.open_run import MAX_TAG, OpenRun
+from studies.refusal import LATER, is_refusal, sentence, status_of
+from studies.spool import Record
+
+PATIENCE = 8  # attempts at a record on which MLflow fails although it answers, before it counts as refused
+
+
+class Delivery:
+    """Delivers to one experiment. `num_lost` entries were refused for good, `problem` is the first reason."""
+
+    def __init__(self, root: Path, experiment: str, ledger: Ledger) -> None:
+        self.root, self.experiment, self.ledger = root, experiment, ledger
+        self.num_lost, self.problem = 0, ""
+        self._client: Any = None
+        self._experiment_id = ""
+        self._open: dict[str, OpenRun] = {}
+        self._uncertain: set[str] = set()  # keys whose run may have been made, or not wholly
+        self._num_done = 0  # records of the segment under way
+        self._num_failed = 0  # attempts in a row
+
+    def deliver(self, records: Sequence[Record], again: bool) -> None:
+        """Tell MLflow; any exception means that it is away: call again with the same records, later.
+
+        again: some of it may have been delivered by a process that is gone; what that left open is closed.
+        """
+        try:
+            if self._client is None:
+                self._connect()
+            while self._num_done < len(records):
+                record = records[self._num_done]
+                self._attempt(record["key"], partial(self._tell, record, again))
+                self._num_done += 1
+            for key in list(self._open):
+                self._attempt(key, partial(self._send, key))
+            if again:
+                self._close({record["key"] for record in records}, records[-1]["at_ms"])
+        except Exception:
+            self._num_failed += 1
+            raise
+        self._num_done = self._num_failed = 0
+
+    def _connect(self) -> None:
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # tried again here
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        from mlflow.tracking import MlflowClient
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        client = MlflowClient(tracking_uri=uri or f"sqlite:///{self.root / 'mlflow.db'}")
+        with self.ledger.alone():
+            found = client.get_experiment_by_name(self.experiment)
+            if found is None:
+                location = None if uri else (self.root / "mlartifacts" / self.experiment).as_uri()
+                self._experiment_id = client.create_experiment(self.experiment, artifact_location=location)
+                self.ledger.filled(self._experiment_id)
+            else:
+                self._experiment_id = found.experiment_id
+                if found.lifecycle_stage == "deleted":
+                    client.restore_experiment(found.experiment_id)
+            if not self.ledger.is_filled(self._experiment_id):
+                runs = self._search(client, "tags.key LIKE '%'")
+                self.ledger.add({run.data.tags["key"]: run.info.run_id for run in runs})
+                self.ledger.filled(self._experiment_id)
+        for run in self._search(client, "attributes.status = 'RUNNING'"):
+            owner = _owner(run)
+            if owner is None or owner.is_gone() or owner == Owner.myself():
+                client.set_terminated(run.info.run_id, status="KILLED")
+        self._client = client
+
+    def _search(self, client: Any, condition: str) -> list[Any]:
+        found = client.search_runs([self._experiment_id], condition, max_results=1000)
+        runs = list(found)
+        while found.token:
+            found = client.search_runs([self._experiment_id], condition, max_results=1000, page_token=found.token)
+            runs += found
+        return runs
+
+    def _attempt(self, key: str, tell: Callable[[], None]) -> None:
+        """Tell, where what is refused for good is counted and left; raises where MLflow is away."""
+        try:
+            try:
+                tell()
+            except Exception as error:
+                if not self._is_refused(error) or not self._is_made_again(key):
+                    raise
+                tell()
+        except Exception as error:
+            if not self._is_refused(error):
+                raise
+            self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        self.num_lost += 1
+        self.problem = self.problem or sentence(error)
+
+    def _is_refused(self, error: Exception) -> bool:
+        if is_refusal(error):
+            return True
+        return self._num_failed >= PATIENCE and status_of(error) not in LATER and self._answers()
+
+    def _answers(self) -> bool:
+        try:
+            self._client.get_experiment(self._experiment_id)
+        except Exception:  # whatever it is, MLflow is not well
+            return False
+        return True
+
+    def _tell(self, record: Record, again: bool) -> None:
+        key = record["key"]
+        if record["op"] == "start" and (key not in self._open or key in self._uncertain):
+            self._start(record, again)
+        elif record["op"] == "start":
+            self._open[key].add_tags(record["tags"])
+        elif record["op"] == "end":
+            self._end(key, record["status"], record["at_ms"])
+        else:
+            getattr(self._run(key), record["op"])(record)
+
+    def _start(self, record: Record, again: bool) -> None:
+        from mlflow.entities import RunTag
+
+        key = record["key"]
+        tags = {**record["tags"], "key": key, "owner": json.dumps(asdict(Owner.myself()))}
+        parent = self._open[record["parent"]].run_id if record["parent"] in self._open else None
+        parent = parent or (self.ledger.run_id(record["parent"]) if record["parent"] else None)
+        if parent is not None:
+            tags["mlflow.parentRunId"] = parent
+        tags = {name: value[:MAX_TAG] for name, value in tags.items()}
+        before = self._open.get(key)
+        whole = not again and key not in self._uncertain
+        try:
+            found, made = self._found_or_made(record, tags, not whole)
+        except Exception as error:
+            if not self._is_refused(error):
+                raise
+            self._connect()  # the experiment was deleted meanwhile, or the database is another one
+            found, made = self._found_or_made(record, tags, not whole)
+        run = OpenRun(self._client, found or made, record, is_new=found is None)
+        if before is not None:  # its run was deleted
+            run.metrics, run.tags = before.metrics, before.tags
+        if found is not None:
+            self._client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+            self._client.update_run(run.run_id, status="RUNNING")
+        self._open[key] = run
+        self._describe(run, record, found, whole)
+        self._uncertain.discard(key)
+
+    def _found_or_made(self, record: Record, tags: Mapping[str, str], search: bool) -> tuple[Any, Any]:
+        key = record["key"]
+        with self.ledger.alone():
+            found = self._found(key, search)
+            if found is not None:
+                return found, None
+            self._uncertain.add(key)
+            made = self._client.create_run(self._experiment_id, record["at_ms"], dict(tags), record["name"])
+            self.ledger.add({key: made.info.run_id})
+            return None, made
+
+    def _describe(self, run: OpenRun, record: Record, found: Any, whole: bool) -> None:
+        """Parameters, dataset and texts, of which `found` may have a part already, or all (`whole`)."""
+        from mlflow.entities import Dataset, DatasetInput, Param
+
+        there = {} if found is None else found.data.params
+        run.params = [Param(name, str(value)) for name, value in record["params"].items() if name not in there]
+        if found is None or not found.inputs.dataset_inputs:
+            data = record["data"]
+            dataset = Dataset(data["name"], data["digest"], "local", data["source"])
+            self._client.log_inputs(run.run_id, [DatasetInput(dataset)])
+        texts = dict(record["texts"])
+        if record["config"] is not None:
+            texts["config.json"] = json.dumps(record["config"], indent=2)
+        if texts and (found is None or not whole):
+            run.put(texts)
+
+    def _run(self, key: str) -> OpenRun:
+        """The run that is told about; LookupError where its start was refused."""
+        if key not in self._open:
+            found = self._found(key, search=True)
+            if found is None:
+                raise LookupError(f"no run of {key} was made")
+            self._open[key] = OpenRun(self._client, found, None, is_new=False)
+        return self._open[key]
+
+    def _found(self, key: str, search: bool) -> Any:
+        """The run of a key as MLflow has it now, or None."""
+        known = self.ledger.run_id(key)
+        run = None if known is None else self._active(known)
+        if run is None and (search or known is not None):
+            quote = '"' if "'" in key else "'"
+            runs = self._search(self._client, f"tags.key = {quote}{key}{quote}")
+            if runs:
+                self.ledger.add({key: runs[0].info.run_id})
+                run = self._client.get_run(runs[0].info.run_id)
+        return run
+
+    def _active(self, run_id: str) -> Any:
+        """The run, or None where it was deleted, or is in another database."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        return run if run.info.lifecycle_stage == "active" else None
+
+    def _is_made_again(self, key: str) -> bool:
+        """Whether a run that was told about had been deleted meanwhile, and was made anew."""
+        run = self._open.get(key)
+        if run is None or run.record is None or run.was_made_again or self._active(run.run_id) is not None:
+            return False
+        self._uncertain.add(key)
+        self._start(run.record, again=True)
+        self._open[key].was_made_again = True
+        return True
+
+    def _send(self, key: str) -> None:
+        try:
+            self._open[key].send()
+        except Exception as error:
+            if not self._is_refused(error):
+                raise
+            if self._is_made_again(key):
+                return self._send(key)
+            self._open[key].send_parts(self._is_refused, self._lose)
+
+    def _end(self, key: str, status: str, at_ms: int) -> None:
+        self._run(key)
+        self._send(key)
+        self._client.set_terminated(self._open[key].run_id, status=status, end_time=at_ms)
+        del self._open[key]
+
+    def _close(self, keys: set[str], at_ms: int) -> None:
+        """Close what a process that is gone started and did not end."""
+        for key in keys & self._open.keys():
+            if self._open[key].record is not None:
+                self._attempt(key, partial(self._end, key, "KILLED", at_ms))
+
+
+def _owner(run: Any) -> Owner | None:
+    try:
+        return Owner(**json.loads(run.data.tags["owner"]))
+    except (LookupError, TypeError, ValueError):
+        return None  # nobody of ours
