@@ -6,7 +6,7 @@ ARGS   ?=
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: study test lint setup clean
+.PHONY: study test lint benchmarks setup clean
 study: setup
 	$(RUN) -m studies run all $(ARGS)
 
@@ -17,6 +17,13 @@ lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# two hours, on a machine that has nothing else to do; see benchmarks/README.md
+benchmarks: setup
+	mkdir -p results/benchmarks
+	$(RUN) -m benchmarks.trivial --check --out results/benchmarks/trivial.json
+	$(RUN) -m benchmarks.engine lambdas --out results/benchmarks/lambdas.json
+	$(RUN) -m benchmarks.engine joint --out results/benchmarks/joint.json
 
 setup: $(VENV)/installed
 

@@ -39,7 +39,7 @@ class Finder(importlib.abc.MetaPathFinder):
                 return
             for found in list(vars(module).values()):
                 if isinstance(found, type) and found.__module__ == name and "publish" in vars(found):
-                    found.publish = counted(found.publish)
+                    setattr(found, "publish", counted(vars(found)["publish"]))  # noqa: B010
 
         spec.loader.exec_module = loaded  # type: ignore[method-assign]
         return spec

@@ -1,0 +1,60 @@
+"""The benchmarks: what they compare is the same study, and each way of doing it runs and is counted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import engine
+from benchmarks.plain_tune import chains
+from benchmarks.sweeps import executions_of, points_of, read_sweep, shared_by_all
+from studies.executions import check, nested, ranges_of
+
+
+def pipelines(name: str, scale: str) -> list[list[str]]:
+    study = read_sweep(name, scale)
+    fixed = {key: r["choices"][0] for key, r in ranges_of(study).items() if len(r.get("choices", ())) == 1}
+    executions = [executions_of(study, "series", nested({**fixed, **point})) for point in points_of(study)]
+    return [[execution.address for execution in pipeline] for pipeline in executions]
+
+
+@pytest.mark.parametrize("scale", ["smoke", "quickstart"])
+@pytest.mark.parametrize(("name", "trials", "distinct"), [("joint", 24, 34), ("lambdas", 8, 10)])
+def test_the_points_are_whole_and_ask_for_so_many_distinct_executions(
+    name: str, trials: int, distinct: int, scale: str
+) -> None:
+    check(read_sweep(name, scale))
+    asked = pipelines(name, scale)
+    assert len(asked) == len({pipeline[-1] for pipeline in asked}) == trials
+    addresses = {address for pipeline in asked for address in pipeline}
+    assert len(addresses) == distinct
+    assert sum(address.startswith("degrader/") for address in addresses) == {"joint": 6, "lambdas": 8}[name]
+
+
+def test_what_all_trials_share_is_trained_side_by_side_where_it_can_be() -> None:
+    shared = shared_by_all(read_sweep("joint", "smoke", 2), "series")
+    assert [[execution.kind for execution in chain] for chain in chains(shared)] == [
+        ["unet"],
+        ["hdn"],
+        ["hvae", "restorer"],
+    ]
+
+
+@pytest.mark.slow
+def test_every_way_runs_and_the_engine_executes_each_fingerprint_once(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    words = ["joint", "--scale", "smoke", "--trials", "5", "--slots", "2", "--root", str(tmp_path), "--out", str(out)]
+    assert engine.main(words) == 0
+    record = json.loads(out.read_text())
+    ways = record["ways"]
+    assert not record["problems"] and record["shortened"] and sorted(ways) == ["a", "b", "c", "d"]
+    pipeline, shared, degraders = 6, 4, len({p[-2] for p in pipelines("joint", "smoke")[:5]})
+    assert degraders == 4, "some trials share a degrader"
+    assert ways["a"]["executions"] == ways["a"]["distinct"] == shared + degraders + 5
+    assert ways["b"]["executions"] == 5 * pipeline
+    assert ways["c"]["executions"] == ways["d"]["executions"] == shared + 5 * (pipeline - shared)
+    for figures in ways.values():
+        assert figures["distinct"] == ways["a"]["distinct"]
+        assert len(figures["values"]) == 5 and figures["arithmetic_s"] > 0 and figures["startup_s"] > 0
