@@ -18,6 +18,7 @@ from studies import journal
 from studies.confirm import Instance, confirm, executions, instances, loop_configurations
 from studies.executions import nested
 from studies.investigation import Investigation
+from studies.ledger import Ledger
 from studies.study import Study
 
 BASELINES = ("unet", "hdn")
@@ -133,10 +134,16 @@ def best_settings(study: Study, trials: list[FrozenTrial]) -> dict[tuple[str, st
 def write_trials(investigation: Investigation) -> None:
     """trials.json: one record per trial of every study, rewritten where it changed."""
     records = []
+    if "tracker" in vars(investigation):  # so that MLflow's ids are known
+        investigation.tracker.flush(10.0)
+    ledger = Ledger(investigation.root, investigation.experiment)
     for study in investigation.studies.values():
         optuna_study = investigation.open(study)
         for trial in optuna_study.get_trials(deepcopy=False):
-            execution = json.loads(trial.user_attrs.get("execution", "{}"))
+            pipeline = journal.pipeline(trial)
+            target = pipeline[-1] if pipeline else None
+            there = target is not None and investigation.store.has(target.address)
+            published = json.loads(investigation.store.read(target.address, "metrics.json")) if there else {}  # type: ignore[union-attr]
             records.append(
                 {
                     "study": study.name,
@@ -144,13 +151,13 @@ def write_trials(investigation: Investigation) -> None:
                     "number": trial.number,
                     "state": trial.state.name,
                     "params": trial.params,
-                    "metrics": trial.user_attrs.get("metrics", {}),
+                    "metrics": published.get("final", {}),
                     "fingerprint": trial.user_attrs.get("fingerprint"),
-                    "upstreams": execution.get("upstreams", {}),
-                    "mlflow_run_id": optuna_study.user_attrs.get(f"mlflow_run_id/{trial.number}"),
-                    "seed": execution.get("seed"),
-                    "seconds": trial.user_attrs.get("seconds"),
-                    "device": trial.user_attrs.get("device"),
+                    "upstreams": dict(target.upstreams) if target else {},
+                    "mlflow_run_id": ledger.run_id(f"{optuna_study.study_name}/{trial.number}"),
+                    "seed": target.seed if target else None,
+                    "seconds": published.get("seconds"),
+                    "device": published.get("device"),
                     "reason": trial.user_attrs.get("reason"),
                 }
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -23,16 +22,19 @@ from dehazing.data.archive import load_series
 from dehazing.data.dataset import digest
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.series import ensure_series, series_fingerprint
-from dehazing.pipeline.store import Store, writing
+from dehazing.pipeline.store import open_store, writing
 from dehazing.stages import stage_module
 from studies import journal
+from studies.budget import is_whole
 from studies.executions import pipeline_of, space_of, study_key
+from studies.overhead import Overhead
 from studies.progress import Progress, duration
 from studies.samplers import make_sampler
 from studies.scale import Scale
-from studies.searcher import num_taken
 from studies.study import Study
 from studies.tracker import Data, Tracker
+
+MOST_OF_PATCH = 2**20  # characters of the tree's differences that are logged
 
 
 @dataclass
@@ -51,9 +53,10 @@ class Investigation:
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
-        self.store = Store(self.root)
-        self.root = self.store.root
+        self.root = self.root.expanduser().resolve()
+        self.store = open_store(self.root)
         self.begun_s = time.monotonic()
+        self.overhead = Overhead()
         self.addresses: dict[str, str] = {}  # study → address of its chosen trial's execution
         self.failures: list[str] = []
         self._resources = ExitStack()
@@ -116,6 +119,15 @@ class Investigation:
         return found.stdout.strip() or "unknown"
 
     @cached_property
+    def git_patch(self) -> dict[str, str]:
+        """What the tree differs in from its commit, as an artifact; nothing for a clean tree."""
+        if not self.git_commit.endswith("-dirty"):
+            return {}
+        words = ["git", "diff", "HEAD", "--no-color"]
+        found = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, check=False)
+        return {"git.patch": found.stdout.decode(errors="replace")[:MOST_OF_PATCH]}
+
+    @cached_property
     def tracker(self) -> Tracker:
         """MLflow's writer, started when there is something to write."""
         data = Data(self.dataset_path.stem, digest(self.dataset), str(self.dataset_path))
@@ -129,8 +141,11 @@ class Investigation:
         """How many executions run side by side; Ray is started when this is first asked."""
         from studies import cluster
 
+        begun_s = time.perf_counter()
         self._resources.callback(cluster.stop)
-        return cluster.start(self.scale.num_parallel, self.scale.num_cpus, self.scale.num_gpus, self.verbose)
+        slots = cluster.start(self.scale.num_parallel, self.scale.num_cpus, self.scale.num_gpus, self.verbose)
+        self.overhead.started(time.perf_counter() - begun_s, slots)
+        return slots
 
     def __enter__(self) -> Investigation:
         return self
@@ -146,28 +161,26 @@ class Investigation:
     def search(self, study: Study) -> FrozenTrial:
         """One study's search; returns the chosen trial. ValueError where no trial came to its end."""
         optuna_study = self.open(study)
-        trials = optuna_study.get_trials(deepcopy=False)
-        if num_taken(trials) < study.num_trials:
-            from studies.tuner import search
+        if not is_whole(study, optuna_study):
+            from studies.tuner import Search, search
 
             before_s = time.monotonic()
-            pipeline = partial(pipeline_of, study, self.series, self.scale.search_seed, self.upstreams(study))
-
-            def make(suggestion: Mapping[str, Any]) -> Execution:
-                return pipeline(suggestion)[-1]
-
-            slots = self.slots
-            lost = search(
-                study, optuna_study, space_of(study), make, self.root, self.scale, slots, self.tracker, self.progress
+            make = partial(pipeline_of, study, self.series, self.scale.search_seed, self.upstreams(study))
+            how = Search(
+                self.root,
+                self.store,
+                self.scale,
+                self.slots,
+                self.tracker,
+                self.progress,
+                self.overhead,
+                self.git_patch,
             )
-            self.failures += [
-                f"{study.name} trial {number}: its process was lost; the same command tries it again."
-                for number in lost
-            ]
-            trials = optuna_study.get_trials(deepcopy=False)
+            search(study, optuna_study, space_of(study), make, how)
             took = f" in {duration(time.monotonic() - before_s)}"
         else:
             took = " before"
+        trials = optuna_study.get_trials(deepcopy=False)
         self._note_failures(study, trials)
         chosen = journal.chosen(study, trials)
         if chosen is None:
@@ -209,7 +222,7 @@ class Investigation:
         """The execution of the study's chosen trial."""
         trial = journal.chosen(study, self.open(study).get_trials(deepcopy=False))
         assert trial is not None, study.name
-        return Execution(**json.loads(trial.user_attrs["execution"]))
+        return journal.pipeline(trial)[-1]
 
     def _note_failures(self, study: Study, trials: list[FrozenTrial]) -> None:
         for trial in trials:
@@ -218,10 +231,7 @@ class Investigation:
                 self.failures.append(f"{study.name} trial {trial.number} failed: {reason}")
 
     def _close_tracker(self, tracker: Tracker) -> None:
-        tracker.close()
-        if tracker.num_lost:
-            print(
-                f"MLflow misses {tracker.num_lost} entries ({tracker.problem}); "
-                "the store and the report have everything.",
-                file=sys.stderr,
-            )
+        missing = tracker.close()
+        if missing:
+            print(missing, file=sys.stderr)
+        self.overhead.write(self.root / self.experiment, tracker.caller_s)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.lease import Owner
 from dehazing.pipeline.store import writing
 from studies.study import Study
 
+QUEUED = "points"  # attribute of an Optuna study: how many of its points were queued
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -37,25 +42,57 @@ def names(root: Path) -> list[str]:
 def open_study(store: JournalStorage, name: str, study: Study, sampler: BaseSampler | None = None) -> optuna.Study:
     """The Optuna study `name`, made where it is missing. ValueError where its directions are not the study's."""
     directions: list[Any] = ["minimize" if o.mode == "min" else "maximize" for o in study.objective]
+    how: dict[str, Any] = {"study_name": name, "storage": store, "sampler": sampler, "pruner": pruner_of(study)}
     try:
-        found = optuna.load_study(study_name=name, storage=store, sampler=sampler)  # creating would write
+        found = optuna.load_study(**how)  # creating would write
     except KeyError:
-        found = optuna.create_study(storage=store, study_name=name, directions=directions, sampler=sampler)
-        for point in study.points:
-            found.enqueue_trial(dict(point))
+        found = optuna.create_study(**how, directions=directions)
     recorded = [direction.name.lower() for direction in found.directions]
     if recorded != directions:
         raise ValueError(f"The study {name} was begun with the directions {recorded}, but its file says {directions}.")
     return found
 
 
+def enqueue(found: optuna.Study, study: Study) -> None:
+    """Queues the study's points that were not queued yet: whoever was to do it may have been killed over it."""
+    queued = found.user_attrs.get(QUEUED, 0)
+    recorded = [trial.system_attrs.get("fixed_params") for trial in found.get_trials(deepcopy=False)]
+    for number, point in enumerate(study.points[queued:], queued + 1):
+        if dict(point) not in recorded:
+            found.enqueue_trial(dict(point))
+        found.set_user_attr(QUEUED, number)
+
+
+def pruner_of(study: Study) -> BasePruner:
+    """What stops trials early: it decides from the journal, so it goes on after a restart, and for all drivers."""
+    if study.scheduler == "asha":
+        return SuccessiveHalvingPruner(min_resource=study.grace_epochs, reduction_factor=4)
+    if study.scheduler == "median":
+        return MedianPruner(n_startup_trials=4, n_warmup_steps=study.grace_epochs)
+    return NopPruner()
+
+
+def is_orphan(trial: FrozenTrial) -> bool:
+    """Whether the journal holds the trial as running while nobody works on it."""
+    if trial.state != TrialState.RUNNING:
+        return False
+    owner = trial.user_attrs.get("owner")
+    return owner is None or Owner(**owner) == Owner.myself() or Owner(**owner).is_gone()
+
+
+def pipeline(trial: FrozenTrial) -> list[Execution]:
+    """The executions that a trial asked for, upstreams first, its own last; none where it never came so far."""
+    return [Execution(**fields) for fields in json.loads(trial.user_attrs.get("executions", "[]"))]
+
+
 def chosen(study: Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The trial that the study's rule chooses among the complete ones, or None where there is none.
+    """The trial that the study's rule chooses among the complete ones that hold its constraints, or None.
 
     One objective: the best. Two: among those within `choose.within` of the best `choose.metric`, the best in the
     other one. Equal values: the earlier trial.
     """
     complete = [t for t in trials if t.state == TrialState.COMPLETE and all(map(math.isfinite, t.values or ()))]
+    complete = [t for t in complete if all(violation <= 0 for violation in t.constraints.values())]
     if not complete:
         return None
     signs = [1 if o.mode == "max" else -1 for o in study.objective]

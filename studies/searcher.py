@@ -4,33 +4,53 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import Owner
+from dehazing.pipeline.store import Store
+from studies import journal
+from studies.agenda import Agenda, Asked
+from studies.budget import Budget
 from studies.executions import nested
-from studies.journal import ENDED
-from studies.study import Study
+from studies.study import RUN_METRICS, Study
+
+LOOK_EVERY_S = 1.0  # at the store and the journal, for what others do
+
+
+class Observer(Protocol):
+    """Who is told what happens to trials; none of it may raise."""
+
+    def begun(self, number: int, params: Mapping[str, Any], execution: Execution) -> None: ...
+
+    def epoch(self, numbers: Sequence[int], execution: Execution, result: Mapping[str, Any]) -> None: ...
+
+    def ended(self, number: int, state: TrialState, reason: str | None, metrics: Mapping[str, Any] | None) -> None: ...
+
+    def worked(self, executions: Sequence[Execution], result: Mapping[str, Any], seconds: float) -> None: ...
 
 
 class JournalSearch(OptunaSearch):
-    """Suggests the executions of one study until its budget is spent.
+    """Suggests pieces of work, one or several executions at a time, until a study's budget is spent.
 
-    space: define-by-run function. make_execution: nested suggestion → Execution. A trial that the journal holds
-    as running and that nobody works on any more is handed out again under its own number with its own parameters;
-    its execution goes on from its checkpoint in the store. Missing, NaN or infinite objective: FAIL with the
-    reason. Stopped before its end: PRUNED, so never the best. What ended through no fault of its own (a process that
-    was lost, a results folder that cannot be written) is told nothing, so that the next run hands it out again.
+    space: define-by-run function. make_pipeline: nested suggestion → executions, upstreams first. A trial whose
+    result the store has is answered at once; one whose upstream is being made, here or elsewhere, is kept back. A
+    trial that the journal holds as running and that nobody works on any more is taken over under its own number
+    with its own parameters; its executions go on from their checkpoints in the store. Missing, NaN or infinite
+    objective: FAIL with the reason. Stopped before its end: PRUNED, so never the best. Where the store cannot be
+    written nothing is told, so that the next run takes the trial over.
 
-    lost: numbers of the trials whose process was lost. unwritable: why nothing can be written; "" while all is well.
+    unwritable: why nothing can be written; "" while all is well. `interrupted` ends the asking.
     """
 
     def __init__(
@@ -38,77 +58,93 @@ class JournalSearch(OptunaSearch):
         study: Study,
         optuna_study: optuna.Study,
         space: Callable[[optuna.Trial], None],
-        make_execution: Callable[[Mapping[str, Any]], Execution],
+        make_pipeline: Callable[[Mapping[str, Any]], Sequence[Execution]],
+        store: Store,
         trial_config: Mapping[str, Any],
+        observer: Observer,
+        budget: Budget,
+        slots: int = 1,
     ) -> None:
         metrics, modes = [o.metric for o in study.objective], [o.mode for o in study.objective]
         Searcher.__init__(self, metric=metrics, mode=modes)  # type: ignore[arg-type]  # lists are fine there
         self._space: Any = space
         self._ot_study: Any = optuna_study
-        self._ot_trials: dict[str, optuna.Trial] = {}
-        self._reported: dict[str, set[int]] = {}  # epochs, those before an interruption included
-        self._study = study
-        self._make_execution = make_execution
-        self._trial_config = dict(trial_config)
-        self.lost: list[int] = []
-        self.unwritable = ""
-        self._orphans = [trial for trial in optuna_study.get_trials(deepcopy=False) if is_orphan(trial)]
-        self.num_left = study.num_trials - num_taken(optuna_study.get_trials(deepcopy=False))
+        self._study, self._store, self._observer, self._slots = study, store, observer, slots
+        self._make_pipeline = make_pipeline
+        self._trial_config = {**trial_config, "store": store.place}
+        self._agenda = Agenda(store)
+        self._work: dict[str, tuple[list[Execution], float]] = {}  # Tune's trial → its work, and since when
+        self._errors: dict[str, str] = {}
+        self._budget = budget
+        self._looked_s = -math.inf
+        self._others = False  # other drivers have trials of this study under way
+        self.unwritable, self.interrupted = "", False
+        self.optuna_s = 0.0
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial's configuration; FINISHED once the budget is spent, or where nothing can be written."""
-        if self.num_left <= 0 or self.unwritable:
+        """The next piece of work; None where it has to wait, FINISHED where nothing is left or can be written."""
+        if self.unwritable or self.interrupted:
             return Searcher.FINISHED
-        self.num_left -= 1
-        orphan = self._orphans.pop(0) if self._orphans else None
-        self._reported[trial_id] = set() if orphan is None else set(orphan.intermediate_values)
-        trial = self._ot_study.ask() if orphan is None else optuna.Trial(self._ot_study, orphan._trial_id)
-        self._ot_trials[trial_id] = trial
-        trial.set_user_attr("owner", asdict(Owner.myself()))
-        params = self._suggest_from_define_by_run_func(self._space, trial)
-        execution = self._make_execution(nested(params))
-        trial.set_user_attr("fingerprint", execution.fingerprint)
-        trial.set_user_attr("execution", json.dumps(asdict(execution)))
-        return {
-            **self._trial_config,
-            "execution": asdict(execution),
-            "number": trial.number,
-            "params": params,
-            "mlflow_run_id": self._ot_study.user_attrs.get(f"mlflow_run_id/{trial.number}"),
-        }
+        self._look_around()
+        work = self._agenda.start(self._share())
+        while not work and self._ask():
+            self._settle()
+            if not self._study.batch > 1 or self._agenda.num_ready() >= self._share() or not self._may_ask():
+                work = self._agenda.start(self._share())
+        if not work:
+            spent = not self._may_ask() and not self._agenda.asked and not self._others
+            return Searcher.FINISHED if spent else None
+        self._work[trial_id] = (work, time.monotonic())
+        return {**self._trial_config, "executions": [asdict(execution) for execution in work]}
+
+    def reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """An epoch of a piece of work: told to Optuna where it is of a trial's own stage. True: stop it early."""
+        (execution, *_), _ = self._work[trial_id]
+        asked = self._agenda.of(execution.address)
+        self._observer.epoch([a.trial.number for a in asked], execution, result)
+        value, epoch = result.get(self._study.objective[0].metric), result.get("epoch")
+        if len(self._study.objective) > 1 or not asked or not is_finite(value) or epoch is None:
+            return False
+        with self._timed():
+            for one in asked:
+                if epoch not in one.reported:
+                    one.reported.add(epoch)
+                    one.trial.report(float(value), epoch)
+            if self._study.scheduler == "none" or not all(one.trial.should_prune() for one in asked):
+                return False
+        for one in asked:
+            self._agenda.drop(one)
+            self._tell(one, TrialState.PRUNED, reason=f"stopped early at epoch {epoch}")
+        return True
+
+    def failed(self, trial_id: str, error: str) -> None:
+        """What Tune says of a piece of work whose process was lost."""
+        self._errors[trial_id] = error
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """Report an intermediate value where the study has one objective and the epoch has it."""
-        value, epoch = result.get(self._study.objective[0].metric), result.get("epoch")
-        if len(self._study.objective) > 1 or value is None or not is_finite(value) or epoch is None:
-            return
-        if epoch not in self._reported[trial_id]:
-            self._reported[trial_id].add(epoch)
-            self._ot_trials[trial_id].report(float(value), epoch)
+        """Nothing: `reported` has been told."""
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        """Tell Optuna how the trial ended."""
-        trial = self._ot_trials.get(trial_id)
-        if trial is None:
-            return
+        """A piece of work has ended; what the store has now is told to Optuna."""
+        executions, since_s = self._work.pop(trial_id)
         result = result or {}
+        self._observer.worked(executions, result, time.monotonic() - since_s)
+        self._budget.worked(time.monotonic() - since_s)
         if "unwritable" in result:
             self.unwritable = str(result["unwritable"])
             return
-        if error and "failed" not in result:
-            self.lost.append(trial.number)
-            return
-        values = [result.get(o.metric) for o in self._study.objective]
-        reason = _reason_of_failure(self._study, values, result)
-        if reason is not None:
-            self._tell(trial, TrialState.FAIL, reason=reason)
-        elif not result.get("finished"):
-            self._tell(trial, TrialState.PRUNED, reason=f"stopped early at epoch {result.get('epoch')}")
+        if error:
+            self._agenda.lost(executions, self._errors.pop(trial_id, "no reason given"))
+        elif result.get("out_of_memory"):
+            self._agenda.out_of_memory(executions, str(result["failed"]))
+        elif "failed" in result:
+            self._agenda.failed(executions, str(result["failed"]))
         else:
-            for key in ("seconds", "device"):
-                trial.set_user_attr(key, result.get(key))
-            trial.set_user_attr("metrics", {k: v for k, v in result.items() if "/" in k and is_number(v)})
-            self._tell(trial, TrialState.COMPLETE, values=[float(v) for v in values if v is not None])
+            self._agenda.done(executions)
+        self._settle()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher for a restore that is not used
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal and the store hold all there is, and Tune's own state is thrown away."""
@@ -117,26 +153,92 @@ class JournalSearch(OptunaSearch):
     def restore(self, checkpoint_path: str) -> None:
         raise NotImplementedError("A study goes on from its journal; Tune's restore is not used.")
 
+    def _look_around(self) -> None:
+        """Now and then: trials that nobody works on any more, and what others have published."""
+        if time.monotonic() - self._looked_s < LOOK_EVERY_S:
+            return
+        self._looked_s = time.monotonic()
+        self._others = False
+        for trial in self._ot_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.number in self._agenda.asked:
+                continue
+            if journal.is_orphan(trial):
+                self._take(optuna.Trial(self._ot_study, trial._trial_id), set(trial.intermediate_values))
+            else:
+                self._others = True
+        self._agenda.look()
+        self._settle()
+
+    def _share(self) -> int:
+        """How many executions a piece of work holds: a batch, but no more than a slot's share of what is left."""
+        left = self._budget.left() + len(self._agenda.asked) if self._study.batch > 1 else 1
+        return max(1, min(self._study.batch, math.ceil(left / self._slots)))
+
+    def _may_ask(self) -> bool:
+        return self._budget.left() > 0 and len(self._agenda.asked) < self._slots * (self._study.batch + 1)
+
+    def _ask(self) -> bool:
+        """One trial more, where the budget allows it."""
+        if not self._may_ask():
+            return False
+        with self._timed(), self._budget.asking() as allowed:
+            trial = self._ot_study.ask() if allowed else None
+            if trial is not None:
+                trial.set_user_attr("owner", asdict(Owner.myself()))
+        if trial is not None:
+            self._take(trial, set())
+        return trial is not None
+
+    def _take(self, trial: optuna.Trial, reported: set[int]) -> None:
+        with self._timed():
+            trial.set_user_attr("owner", asdict(Owner.myself()))
+            params = self._suggest_from_define_by_run_func(self._space, trial)
+            pipeline = self._make_pipeline(nested(params))
+            target = pipeline[-1]
+            trial.set_user_attr("fingerprint", target.fingerprint)
+            trial.set_user_attr("executions", json.dumps([asdict(execution) for execution in pipeline]))
+        self._agenda.add(Asked(trial, pipeline, reported))
+        self._observer.begun(trial.number, params, target)
+
+    def _settle(self) -> None:
+        for asked, reason in self._agenda.settled():
+            if reason is not None:
+                self._tell(asked, TrialState.FAIL, reason=reason)
+                continue
+            record = json.loads(self._store.read(asked.target, "metrics.json"))
+            metrics = {**record["final"], **{name: record[name] for name in RUN_METRICS}}
+            values = [metrics.get(o.metric) for o in self._study.objective]
+            reason = _reason_of_failure(self._study, metrics)
+            if reason is not None:
+                self._tell(asked, TrialState.FAIL, reason=reason, metrics=record)
+                continue
+            with self._timed():
+                for constraint in self._study.constraints:
+                    asked.trial.set_constraint(constraint.key, constraint.violation(metrics[constraint.metric]))
+            self._tell(asked, TrialState.COMPLETE, values=[float(v) for v in values if v is not None], metrics=record)
+
     def _tell(
-        self, trial: optuna.Trial, state: TrialState, values: list[float] | None = None, reason: str | None = None
+        self,
+        asked: Asked,
+        state: TrialState,
+        values: list[float] | None = None,
+        reason: str | None = None,
+        metrics: Mapping[str, Any] | None = None,
     ) -> None:
-        if reason is not None:
-            trial.set_user_attr("reason", reason)
-        # another driver that took this one for dead may have told it already, from the same execution
-        self._ot_study.tell(trial, values, state=state, skip_if_finished=True)
+        with self._timed():
+            if reason is not None:
+                asked.trial.set_user_attr("reason", reason)
+            # another driver that took this one for dead may have told it already, from the same execution
+            self._ot_study.tell(asked.trial, values, state=state, skip_if_finished=True)
+        self._observer.ended(asked.trial.number, state, reason, metrics)
 
-
-def is_orphan(trial: FrozenTrial) -> bool:
-    """Whether the journal holds the trial as running while nobody works on it."""
-    if trial.state != TrialState.RUNNING:
-        return False
-    owner = trial.user_attrs.get("owner")
-    return owner is None or Owner(**owner) == Owner.myself() or Owner(**owner).is_gone()
-
-
-def num_taken(trials: Sequence[FrozenTrial]) -> int:
-    """How much of a budget is spent: trials that ended, and those that another driver works on."""
-    return sum(trial.state in ENDED or (trial.state == TrialState.RUNNING and not is_orphan(trial)) for trial in trials)
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        begun_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.optuna_s += time.perf_counter() - begun_s
 
 
 def is_number(value: Any) -> bool:
@@ -148,12 +250,10 @@ def is_finite(value: Any) -> bool:
     return is_number(value) and math.isfinite(value)
 
 
-def _reason_of_failure(study: Study, values: list[Any], result: Mapping[str, Any]) -> str | None:
-    if "failed" in result:
-        return str(result["failed"])
-    if not result.get("finished"):
-        return None
-    for objective, value in zip(study.objective, values, strict=True):
+def _reason_of_failure(study: Study, metrics: Mapping[str, Any]) -> str | None:
+    wanted = [("objective", o.metric) for o in study.objective] + [("constraint", c.metric) for c in study.constraints]
+    for what, metric in wanted:
+        value = metrics.get(metric)
         if not is_finite(value):
-            return f"the objective {objective.metric} is {'missing' if value is None else value}"
+            return f"the {what} {metric} is {'missing' if value is None else value}"
     return None

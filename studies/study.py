@@ -53,6 +53,10 @@ class Constraint:
                 f"a constraint needs either `at_most` or `at_least`, but `{self.metric}` has both or none."
             )
 
+    @property
+    def key(self) -> str:
+        return f"{self.metric} <= {self.at_most}" if self.at_most is not None else f"{self.metric} >= {self.at_least}"
+
     def violation(self, value: float) -> float:
         """How far `value` is beyond the bound; 0 or less where it holds."""
         return value - self.at_most if self.at_most is not None else (self.at_least or 0.0) - value

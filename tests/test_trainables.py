@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from dehazing.pipeline.store import Store, Unwritable
 from dehazing.stages import KINDS
 from studies import journal, tuner
 from studies.executions import pipeline_of, space_of
+from studies.overhead import Overhead
 from studies.progress import Progress
 from studies.samplers import make_sampler
 from studies.scale import Scale
@@ -50,7 +52,11 @@ def execution(seed: int = 0, **settings: Any) -> Execution:
 
 
 def config(store: Store, wanted: Execution) -> dict[str, Any]:
-    return {"root": str(store.root), "execution": asdict(wanted), "num_threads": 1}
+    return {"store": store.place, "executions": [asdict(wanted)], "num_threads": 1}
+
+
+def psnr(store: Store, wanted: Execution) -> float:
+    return json.loads(store.read(wanted.address, "metrics.json"))["final"]["val/psnr"]
 
 
 def steps(trial: Trial) -> list[dict[str, Any]]:
@@ -66,18 +72,18 @@ def test_every_kind_has_its_trainable(kind: str) -> None:
     assert issubclass(trainable, tune.Trainable) and trainable.kind == kind
 
 
-def test_a_step_is_an_epoch_and_the_last_result_has_the_final_metrics(store: Store) -> None:
+def test_a_step_is_an_epoch_and_the_result_is_in_the_store(store: Store) -> None:
     results = steps(UNet(config(store, execution())))
     assert [result.get("epoch") for result in results] == [1, 2, 3, None]
-    assert [result["finished"] for result in results] == [False, False, False, True]
-    assert results[-1]["val/psnr_mean_over_levels"] > 0 and results[-1]["device"] == "cpu"
-    assert store.has(execution().address)
+    assert [result["done"] for result in results] == [False, False, False, True]
+    assert results[-1]["spent"]["arithmetic"] > 0 and results[-1]["process/memory_mib"] > 1
+    assert "failed" not in results[-1] and psnr(store, execution()) > 0
 
 
 def test_what_the_store_has_is_answered_at_once(store: Store) -> None:
-    first = steps(UNet(config(store, execution())))[-1]
+    steps(UNet(config(store, execution())))
     (again,) = steps(UNet(config(store, execution())))
-    assert again["val/psnr"] == first["val/psnr"]
+    assert again["done"] and again["spent"]["arithmetic"] == 0
 
 
 def test_an_actor_is_reused_for_another_configuration(store: Store) -> None:
@@ -85,26 +91,33 @@ def test_an_actor_is_reused_for_another_configuration(store: Store) -> None:
     trial.train()
     other = execution(lr=1e-4)
     assert trial.reset(config(store, other))
-    results = steps(trial)
-    assert results[-1]["finished"] and store.has(other.address) and not store.has(execution().address)
+    steps(trial)
+    assert store.has(other.address) and not store.has(execution().address)
 
 
 def test_a_stopped_trial_goes_on_from_its_checkpoint(store: Store) -> None:
-    whole = steps(UNet(config(store, execution(seed=1))))[-1]
+    steps(UNet(config(store, execution(seed=1))))
     fresh = tiny_series.publish(store.root.parent / "other")
     stopped = UNet(config(fresh, execution(seed=1)))
     stopped.train()
     stopped.stop()
     results = steps(UNet(config(fresh, execution(seed=1))))
     assert [result.get("epoch") for result in results] == [2, 3, None]
-    assert results[-1]["val/psnr"] == whole["val/psnr"], "the same numbers, to the bit"
+    assert psnr(fresh, execution(seed=1)) == psnr(store, execution(seed=1)), "the same numbers, to the bit"
 
 
 def test_a_failure_of_the_stage_is_a_result_with_its_reason(store: Store) -> None:
-    trial = UNet(config(store, execution(lr=1e30, num_epochs=40)))
+    bad = execution(lr=1e30, num_epochs=40)
+    trial = UNet(config(store, bad))
     last = steps(trial)[-1]
-    assert last["failed"].startswith("FloatingPointError: The loss must stay finite") and not last["finished"]
-    assert trial.reset(config(store, execution())) and steps(trial)[-1]["finished"], "the actor serves the next one"
+    assert last["failed"].startswith("FloatingPointError: The loss must stay finite") and not last["out_of_memory"]
+    assert store.failure(bad.address) == last["failed"]
+    assert trial.reset(config(store, execution())) and "failed" not in steps(trial)[-1], "the actor serves the next one"
+
+
+def test_a_joint_studys_trainable_takes_any_kind(store: Store) -> None:
+    steps(Trial(config(store, execution())))
+    assert store.has(execution().address)
 
 
 def refuse(*arguments: Any) -> None:
@@ -115,8 +128,8 @@ def test_a_full_disk_is_no_failure_of_the_trial(store: Store, monkeypatch: pytes
     with monkeypatch.context() as full:
         full.setattr("dehazing.pipeline.store._write", refuse)
         last = steps(UNet(config(store, execution())))[-1]
-        assert "No space left" in last["unwritable"] and "failed" not in last and not last["finished"]
-    assert steps(UNet(config(store, execution())))[-1]["finished"], "with room again it goes on"
+        assert "No space left" in last["unwritable"] and "failed" not in last
+    assert "unwritable" not in steps(UNet(config(store, execution())))[-1], "with room again it goes on"
 
 
 class InProcess:
@@ -138,14 +151,15 @@ def test_a_full_disk_ends_the_search_and_the_same_command_goes_on(
 ) -> None:
     study = Study("unet", "Works?", "unet", (Objective("val/psnr", "max"),), 2, sampler="random", config=SMALL)
 
-    def make(suggestion: Mapping[str, Any]) -> Execution:
-        return pipeline_of(study, tiny_series.NAME, 0, {}, suggestion)[-1]
+    def make(suggestion: Mapping[str, Any]) -> list[Execution]:
+        return pipeline_of(study, tiny_series.NAME, 0, {}, suggestion)
 
     def run() -> list[optuna.trial.FrozenTrial]:
         opened = journal.open_study(journal.storage(tmp_path), "study", study, make_sampler("random", 0, 2))
         silent = Progress(io.StringIO())
+        how = tuner.Search(store.root, store, Scale(), 1, MagicMock(), silent, Overhead())
         try:
-            tuner.search(study, opened, space_of(study), make, store.root, Scale(), 1, MagicMock(), silent)
+            tuner.search(study, opened, space_of(study), make, how)
         finally:
             trials.extend(opened.get_trials())
         return trials

@@ -1,57 +1,61 @@
-"""One execution of a stage as a Ray Tune class trainable: setup → generator of epochs, step → the next epoch."""
+"""A piece of work as a Ray Tune class trainable: setup → generator of epochs, step → the next epoch."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+import psutil
 import torch
 from ray import tune
 
+from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execute import executing
 from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.failure import DETERMINISTIC, is_out_of_memory, reason_of
 from dehazing.pipeline.lease import LeaseLost
-from dehazing.pipeline.store import Store, Unwritable
+from dehazing.pipeline.store import Unwritable, open_store
+from dehazing.pipeline.together import execute_together
 
-# What would fail again however often it is tried. All else (a lost worker, a full disk) is infrastructure's.
-DETERMINISTIC = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+MIB = 2**20
 
 
 class Trial(tune.Trainable):
-    """Trains or evaluates `config["execution"]`, whose product goes to the store at `config["root"]`.
+    """Trains or evaluates `config["executions"]`, whose products go to the store at `config["store"]`.
 
-    config: root (absolute path), execution (the fields of an Execution), device, num_threads (the trial's CPUs).
-    One `step` is one epoch; the last result carries `done=True`, `finished=True` and the final metrics. A
-    deterministic failure ends the trial with `failed`, its reason, instead of the final metrics, and leaves the
-    actor warm for the next one; a results folder that cannot be written ends it with `unwritable`. Resume lives in
-    the store (partial checkpoints under the fingerprint), so Tune's checkpoints hold nothing.
+    config: store (what `open_store` takes), executions (the fields of one Execution, or of several that can be executed
+    together), device, num_threads (the trial's CPUs). One `step` is one epoch; the last result carries `done=True`
+    and `spent`, the seconds by part. What was made is in the store, and so is why something failed; `failed`,
+    `out_of_memory` and `unwritable` say what stopped this piece of work, and leave the actor warm for the next one.
+    Resume lives in the store (partial checkpoints under the fingerprint), so Tune's checkpoints hold nothing.
     """
 
-    kind: ClassVar[str]
+    kind: ClassVar[str] = ""  # empty: any
 
     def setup(self, config: Mapping[str, Any]) -> None:
-        execution = Execution(**config["execution"])
-        assert execution.kind == self.kind, f"{execution.kind=} in the trainable of {self.kind!r}"
+        executions = [Execution(**fields) for fields in config["executions"]]
+        assert all(execution.kind == self.kind for execution in executions if self.kind), f"{self.kind}: {executions}"
         torch.set_num_threads(config.get("num_threads", 1))
-        self._store = Store(config["root"])
-        self._execution = execution
-        self._epochs: Iterator[dict[str, Any]] = executing(execution, self._store, device=config.get("device", "cpu"))
+        self._clock = Clock()
+        self._epochs = _epochs(executions, config["store"], config.get("device", "cpu"), self._clock)
 
     def step(self) -> dict[str, Any]:
         try:
             for metrics in self._epochs:
-                return {**metrics, "finished": False}
-            return {**self._final(), "finished": True, "done": True}
+                return {**metrics, **_memory()}
+            ending: dict[str, Any] = {}
         except Unwritable as error:
-            return {"unwritable": str(error), "finished": False, "done": True}
+            ending = {"unwritable": str(error)}
         except LeaseLost:  # somebody else works on it now: asked again, this waits for them
             raise
         except DETERMINISTIC as error:
-            return {"failed": f"{type(error).__name__}: {error}", "finished": False, "done": True}
+            ending = {"failed": reason_of(error), "out_of_memory": is_out_of_memory(error)}
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # what the next one gets may be on another kind of stage
+        return {**ending, **_memory(), "spent": dict(self._clock.seconds), "done": True}
 
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
-        """Rebuild everything for another trial in the same actor."""
+        """Rebuild everything for another piece of work in the same actor."""
         self.cleanup()
         self.setup(new_config)
         return True
@@ -68,8 +72,21 @@ class Trial(tune.Trainable):
         if close is not None:
             close()
 
-    def _final(self) -> dict[str, Any]:
-        folder = self._store.folder(self._execution.address)
-        metrics = json.loads((folder / "metrics.json").read_text())
-        history = {"num_epochs": len(metrics["history"])}
-        return {**metrics["final"], **history, "seconds": metrics["seconds"], "device": metrics["device"]}
+
+def _epochs(executions: list[Execution], place: str, device: str, clock: Clock) -> Iterator[dict[str, Any]]:
+    store = open_store(place)
+    if len(executions) > 1:
+        execute_together(executions, store, device, clock)
+        return
+    yield from executing(executions[0], store, device, clock=clock)
+
+
+def _memory() -> dict[str, float]:
+    """Of this process: what it holds now, and the most it held of a GPU."""
+    figures = {"process/memory_mib": psutil.Process().memory_info().rss / MIB}
+    if torch.cuda.is_initialized():
+        figures["process/gpu_memory_mib"] = torch.cuda.max_memory_allocated() / MIB
+    return figures
+
+
+TRAINABLE = Trial  # of studies that search several stages jointly

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from dehazing.pipeline.fingerprint import code_version, fingerprint
@@ -41,7 +42,7 @@ class Execution:
         """Of the stage's module and the modules it imports."""
         return code_version(f"dehazing.stages.{self.kind}")
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """16 hex digits; equal fingerprints stand for equal results."""
         return fingerprint(**self.record())

@@ -1,0 +1,133 @@
+"""Tells MLflow, the progress line and the account of the run's time what happens to a study's trials."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from dehazing.pipeline.execution import Execution
+from studies import journal
+from studies.budget import num_taken
+from studies.overhead import Overhead
+from studies.progress import Progress, time_left
+from studies.study import Study
+from studies.tracker import Run, Tracker
+
+STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+PERIODS = ("spent", "config", "time")  # of Tune's own results
+
+
+class Follower:
+    """The searcher's observer; never raises, as that would end the study.
+
+    A trial has one MLflow run, named by the search and the trial's number, so that it is continued after a restart.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        optuna_study: optuna.Study,
+        tracker: Tracker,
+        progress: Progress,
+        overhead: Overhead,
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
+        self.study, self.optuna_study, self.overhead = study, optuna_study, overhead
+        self.tracker, self.progress = tracker, progress
+        self.begun_s = time.monotonic()
+        self.num_before = num_taken(optuna_study)
+        self.ended_trials = sum(t.state in journal.ENDED for t in optuna_study.get_trials(deepcopy=False))
+        self.chosen = journal.chosen(study, optuna_study.get_trials(deepcopy=False))
+        self.shares: dict[int, float] = {}  # trial under way → share of its epochs done
+        self.done = 0
+        self.epochs: dict[int, int] = {}
+        tracker.start(
+            Run(
+                key=optuna_study.study_name,
+                name=study.name,
+                tags={"stage": study.kind, "study": study.name, "question": study.question},
+                params={"sampler": study.sampler, "scheduler": study.scheduler, "num_trials": study.num_trials},
+                texts=texts or {},
+                system=True,
+            )
+        )
+
+    def begun(self, number: int, params: Mapping[str, Any], execution: Execution) -> None:
+        """A trial was asked for, or taken over."""
+        self.shares[number] = 0.0
+        upstreams = {f"upstream.{role}": address for role, address in execution.upstreams.items()}
+        tags = {"stage": self.study.kind, "fingerprint": execution.fingerprint, "seed": str(execution.seed)}
+        self.tracker.start(
+            Run(
+                key=self.key(number),
+                name=f"{self.study.name} {number}",
+                parent=self.optuna_study.study_name,
+                tags={**tags, **upstreams},
+                params=params,
+                config=execution.config,
+            )
+        )
+
+    def epoch(self, numbers: Sequence[int], execution: Execution, result: Mapping[str, Any]) -> None:
+        """An epoch of an execution that is the result of these trials; of none where it is only built on."""
+        epoch = int(result.get("epoch", 0))
+        metrics = {name: value for name, value in result.items() if "/" in name and name.split("/")[0] not in PERIODS}
+        for number in numbers:
+            self.tracker.log(self.key(number), metrics, step=epoch)
+            self.shares[number] = min(1.0, epoch / max(1, result.get("num_epochs", 1)))
+
+    def ended(self, number: int, state: TrialState, reason: str | None, metrics: Mapping[str, Any] | None) -> None:
+        """A trial has ended; metrics: its published metrics.json."""
+        self.shares.pop(number, None)
+        self.done += 1
+        self.ended_trials += 1
+        key = self.key(number)
+        if reason:
+            self.tracker.tag(key, "reason", reason)
+        if metrics is not None:
+            self.tracker.history(key, metrics["history"], metrics["final"])
+        self.tracker.end(key, STATUS[state])
+        if state == TrialState.COMPLETE:
+            self._compare(self.optuna_study.get_trials(deepcopy=False)[number])
+
+    def worked(self, executions: Sequence[Execution], result: Mapping[str, Any], seconds: float) -> None:
+        """A piece of work has ended, after so many seconds with its slot."""
+        spent = {name.removeprefix("spent/"): value for name, value in result.items() if name.startswith("spent/")}
+        self.overhead.worked(len(executions), spent, seconds)
+
+    def show(self) -> None:
+        """The progress line."""
+        best = ""
+        if self.chosen is not None:
+            pairs = zip(self.study.objective, self.chosen.values, strict=True)
+            best = ", ".join(f"{o.metric} {v:.4g}" for o, v in pairs)
+        done = self.done + sum(self.shares.values())
+        left = time_left(time.monotonic() - self.begun_s, done, self.study.num_trials - self.num_before)
+        self.progress.show(self.study.name, self.ended_trials, self.study.num_trials, len(self.shares), best, left)
+
+    def end(self) -> None:
+        """Close the study's run; trials that are still open go on later, and are closed as killed for now."""
+        trials = self.optuna_study.get_trials(deepcopy=False)
+        chosen, key = journal.chosen(self.study, trials), self.optuna_study.study_name
+        for number in sorted(self.shares):
+            self.tracker.end(self.key(number), "KILLED")
+        if chosen is not None:
+            best = {f"best/{o.metric}": v for o, v in zip(self.study.objective, chosen.values, strict=True)}
+            self.tracker.log(key, best, step=len(trials))
+            self.tracker.tag(key, "chosen", str(chosen.number))
+        open_ones = any(trial.state == TrialState.RUNNING for trial in trials)
+        self.tracker.end(key, "KILLED" if open_ones else "FINISHED")
+
+    def key(self, number: int) -> str:
+        """The name of a trial's run."""
+        return f"{self.optuna_study.study_name}/{number}"
+
+    def _compare(self, trial: FrozenTrial) -> None:
+        rivals = [trial] if self.chosen is None else [self.chosen, trial]
+        if len(self.study.objective) > 1:  # the rule looks at all of them
+            rivals = self.optuna_study.get_trials(deepcopy=False)
+        self.chosen = journal.chosen(self.study, rivals)

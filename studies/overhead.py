@@ -1,0 +1,76 @@
+"""How the wall time of a run divides: what its slots did, what the driver did beside it, and starting up."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dehazing.pipeline.clock import PARTS
+from dehazing.pipeline.store import writing
+
+FILE = "overhead.jsonl"  # of the experiment's folder, one line per run
+
+
+class Overhead:
+    """Seconds of one run, collected while it goes on.
+
+    A slot is busy while it holds a piece of work: `arithmetic`, `loading`, `store` and `waiting` (for a lease) as the
+    process itself says, `ray` the rest of it (starting the process, messages). Between pieces of work it is `idle`.
+    Optuna and logging run on the driver beside the slots and are counted apart, as shares of the wall time.
+    """
+
+    def __init__(self) -> None:
+        self.begun_s = time.perf_counter()
+        self.slots = 1
+        self.startup_s = 0.0  # Ray
+        self.running_s = 0.0  # while slots were to be kept busy
+        self.optuna_s = 0.0
+        self.busy_s = 0.0  # of all slots
+        self.parts_s = dict.fromkeys(PARTS, 0.0)
+        self.num_executions = 0
+
+    def started(self, seconds: float, slots: int) -> None:
+        """Ray has started."""
+        self.startup_s += seconds
+        self.slots = slots
+
+    def worked(self, num_executions: int, spent: Mapping[str, float], busy_s: float) -> None:
+        """A piece of work has ended."""
+        self.num_executions += num_executions
+        self.busy_s += busy_s
+        for part in PARTS:
+            self.parts_s[part] += spent.get(part, 0.0)
+
+    def searched(self, seconds: float, optuna_s: float) -> None:
+        """Slots were to be kept busy for so long."""
+        self.running_s += seconds
+        self.optuna_s += optuna_s
+
+    def record(self, logging_s: float) -> dict[str, Any]:
+        """Seconds of the wall time; those of the slots are divided by their number, so that the parts add up to it."""
+        wall_s = time.perf_counter() - self.begun_s
+        parts = {part: seconds / self.slots for part, seconds in self.parts_s.items()}
+        parts["ray"] = max(0.0, self.busy_s / self.slots - sum(parts.values()))
+        parts["idle"] = max(0.0, self.running_s - self.busy_s / self.slots)
+        parts["start-up"] = self.startup_s
+        parts["driver"] = max(0.0, wall_s - sum(parts.values()))
+        return {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "wall_s": wall_s,
+            "slots": self.slots,
+            "executions": self.num_executions,
+            "parts_s": parts,
+            "beside_s": {"optuna": self.optuna_s, "logging": logging_s},
+        }
+
+    def write(self, folder: Path, logging_s: float) -> None:
+        """One line more in the experiment's folder, where anything was executed."""
+        if not self.num_executions:
+            return
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / FILE).open("a") as file:
+                file.write(json.dumps(self.record(logging_s)) + "\n")
