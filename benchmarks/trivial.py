@@ -79,9 +79,9 @@ class Meter:
 
 
 def _by_thread() -> dict[str, float]:
-    """CPU seconds so far of the thread that asks and tells, of MLflow's writer, and of all others together."""
-    named = {thread.native_id: thread.name for thread in threading.enumerate()}
-    kinds = {"MainThread": "asking", "mlflow-writer": "logging"}
+    """CPU seconds so far of the thread that asks and tells, of MLflow's threads, and of all others together."""
+    named = {thread.native_id: thread.name.split("-")[0] for thread in threading.enumerate()}
+    kinds = {"MainThread": "asking", "mlflow": "logging"}
     result = dict.fromkeys(THREADS, 0.0)
     for thread in psutil.Process().threads():
         result[kinds.get(named.get(thread.id, ""), "others")] += thread.user_time + thread.system_time
