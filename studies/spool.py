@@ -69,6 +69,12 @@ class Spool:
         with self._lock:
             return self._num_open + sum(num for _, num in self._segments)
 
+    @property
+    def num_taken_over(self) -> int:
+        """How many of them dead writers left."""
+        with self._lock:
+            return sum(num for path, num in self._segments if AGAIN in path.name)
+
     def append(self, lines: Sequence[bytes]) -> None:
         """Write records, made by `encoded`, durably, all or none; OSError where that fails."""
         self.prepare()

@@ -69,6 +69,7 @@ class Tracker:
         self._num_asked = self._num_settled = 0  # records of this tracker: all, and those delivered or lost
         self._num_failed = 0  # attempts to deliver, ever
         self._away = ""  # why the last one failed
+        self._has_answered = False
         self._num_unwritable, self._unwritable = 0, ""  # lost as the spool could not be written
         self._news = threading.Condition()  # something was delivered, or could not be
         self._hurry = threading.Event()  # somebody waits
@@ -126,7 +127,7 @@ class Tracker:
         return self._delivery.problem or self._unwritable
 
     def flush(self, timeout_s: float = 60.0) -> bool:
-        """Wait for MLflow; whether everything asked so far is delivered or given up.
+        """Wait for MLflow; whether everything asked so far, and what dead processes left, is delivered or given up.
 
         Where MLflow is away, two attempts end the waiting.
         """
@@ -135,11 +136,11 @@ class Tracker:
             wanted = self._num_asked
         with self._news:
             failed = self._num_failed
-            while self._num_settled < wanted and self._num_failed < failed + 2 and time.monotonic() < deadline_s:
+            while not self._is_settled(wanted) and self._num_failed < failed + 2 and time.monotonic() < deadline_s:
                 self._hurry.set()
                 self._news.wait(min(0.2, max(0.0, deadline_s - time.monotonic())))
             self._hurry.clear()
-            return self._num_settled >= wanted
+            return self._is_settled(wanted)
 
     def close(self, timeout_s: float = 60.0) -> str:
         """Close what is open as KILLED and deliver what is waiting; one sentence on what MLflow misses, or ""."""
@@ -155,6 +156,9 @@ class Tracker:
             self._deliverer.join(0.2)  # it may be in the middle of a call, which does no harm
             self._spool.close()
         return self._summary()
+
+    def _is_settled(self, wanted: int) -> bool:
+        return self._has_answered and self._num_settled >= wanted and not self._spool.num_taken_over
 
     def _summary(self) -> str:
         said = []
@@ -182,7 +186,7 @@ class Tracker:
     # ---- the writer's thread
 
     def _write(self) -> None:
-        lines: list[bytes] = []
+        lines = self._appended([], is_last=False)
         figures = SystemFigures(self._root)
         sampled_s = touched_s = time.monotonic()
         is_last = False
@@ -283,9 +287,10 @@ class Tracker:
             wait_s, self._away = RETRY_S[0], ""
             if records:
                 self._spool.delivered()
-                with self._news:
-                    self._num_settled += 0 if again else len(records)
-                    self._news.notify_all()
+            with self._news:
+                self._num_settled += 0 if again else len(records)
+                self._has_answered = True
+                self._news.notify_all()
             self._pause(GATHER_S if len(records) < SEGMENT else 0.0)
 
     def _pause(self, wait_s: float) -> None:
