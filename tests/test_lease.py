@@ -3,12 +3,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from dehazing.pipeline.lease import LeaseLost, Owner, holder, lease
+from dehazing.pipeline.lease import LeaseLost, Owner, holder, lease, leases
 from dehazing.pipeline.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,7 +62,7 @@ def write(store, name, content):
     (store.lease_folder(ADDRESS) / name).write_text(content)
 
 
-def leases(store):
+def lease_files(store):
     return sorted(path.name for path in (store.root / "stages" / ADDRESS).glob("LEASE*"))
 
 
@@ -73,7 +74,7 @@ def test_of_two_processes_one_works_and_the_other_finds_it_done(store, worker, t
     ends = [process.communicate(timeout=20)[0].splitlines()[-1] for process in both]
     assert (tmp_path / "log").read_text() == "executed\n"
     assert all(end.startswith("done True") for end in ends)
-    assert leases(store) == []
+    assert lease_files(store) == []
 
 
 def test_a_killed_owner_is_replaced_at_once_under_a_higher_number(store, worker):
@@ -88,7 +89,7 @@ def test_a_killed_owner_is_replaced_at_once_under_a_higher_number(store, worker)
     started = time.monotonic()
     with lease(store, ADDRESS) as held:
         assert time.monotonic() - started < 5
-        assert held.number == 2 and leases(store) == ["LEASE-000002"]
+        assert held.number == 2 and lease_files(store) == ["LEASE-000002"]
 
 
 def test_a_released_lease_is_free_and_its_number_grows(store):
@@ -150,7 +151,7 @@ def test_a_look_at_the_holder_writes_nothing(store):
     assert holder(store, ADDRESS) is None
     assert not store.root.exists()
     write(store, "LEASE-000003-released", json.dumps(ELSEWHERE))
-    assert holder(store, ADDRESS) is None and leases(store) == ["LEASE-000003-released"]
+    assert holder(store, ADDRESS) is None and lease_files(store) == ["LEASE-000003-released"]
 
 
 def test_a_silent_owner_elsewhere_is_no_holder_for_whoever_watched(store):
@@ -160,3 +161,45 @@ def test_a_silent_owner_elsewhere_is_no_holder_for_whoever_watched(store):
     assert holder(store, ADDRESS, stale_after_s=0.2) is None
     os.utime(store.lease_folder(ADDRESS) / "LEASE-000001")
     assert holder(store, ADDRESS, stale_after_s=0.2) == Owner(**ELSEWHERE)
+
+
+def test_several_are_waited_for_in_one_order(store):
+    addresses = [f"iterative/{number}" for number in range(6)]
+    log, both = [], threading.Barrier(2)
+
+    def work(mine, name):
+        both.wait()
+        for _ in range(5):
+            with leases(store, mine, poll_s=0.01) as held:
+                assert list(held) == sorted(mine)
+                log.append(name)
+                time.sleep(0.01)
+                log.append(name)
+
+    threads = [
+        threading.Thread(target=work, args=(addresses, "a")),
+        threading.Thread(target=work, args=(addresses[::-1][:4], "b")),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert len(log) == 20 and log[::2] == log[1::2]  # never both at once
+
+
+def test_of_several_those_after_one_that_is_taken_stay_free_for_others(store):
+    started = threading.Event()
+    with lease(store, "iterative/1"):
+
+        def wait():
+            started.set()
+            with leases(store, ["iterative/0", "iterative/1", "iterative/2"], poll_s=0.01):
+                pass
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert started.wait(5)
+        time.sleep(0.2)
+        assert holder(store, "iterative/0") and holder(store, "iterative/2") is None
+    thread.join(timeout=10)
+    assert not thread.is_alive()

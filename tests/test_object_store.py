@@ -14,7 +14,7 @@ import pytest
 from pyarrow.fs import FileSystem
 
 from dehazing.pipeline import checkpoint
-from dehazing.pipeline.lease import LeaseLost, Owner, holder, lease
+from dehazing.pipeline.lease import LeaseLost, Owner, holder, lease, leases
 from dehazing.pipeline.object_store import ObjectStore
 from dehazing.pipeline.store import Damaged, Unwritable, open_store
 
@@ -269,12 +269,25 @@ def test_the_heartbeat_shows(store, scheme):
 
 
 def test_an_earlier_claim_of_the_same_number_holds(store, scheme):
-    store.objects.put(
-        f"stages/{ADDRESS}/LEASE-000001-zzz", json.dumps({"host": "x", "pid": 1, "started_s": 0}).encode()
-    )
+    store.objects.put(f"stages/{ADDRESS}/LEASE-000001-zzz", json.dumps(ELSEWHERE).encode())
     time.sleep(1.1 if scheme == "s3" else 0.0)
-    assert store.claims(ADDRESS).take(1) is None  # it listed before the other had written
+    claims = store.claims(ADDRESS)
+    ours = claims.take(1)  # it listed before the other had written
+    assert not claims.holds(ours) and claims.look().owner == Owner(**ELSEWHERE)
+    claims.withdraw(ours)
     assert names(store) == ["LEASE-000001-zzz"]
+
+
+def test_several_leases_take_the_time_of_one(store, elsewhere, scheme):
+    addresses = [f"iterative/{number}" for number in range(8)]
+    started = time.monotonic()
+    with leases(store, addresses) as held:
+        assert time.monotonic() - started < 2.5 * SETTLE_S[scheme]
+        assert list(held) == addresses
+        for address in addresses:
+            assert holder(elsewhere, address) == Owner.myself()
+            held[address].check()
+    assert all(holder(elsewhere, address) is None for address in addresses)
 
 
 @pytest.mark.slow

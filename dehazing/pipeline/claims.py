@@ -59,13 +59,24 @@ class Claim:
 
 
 class Claims(Protocol):
-    """The claims on one address. All but `look` may raise Unwritable."""
+    """The claims on one address. All but `look` may raise Unwritable.
+
+    settle_s: how long after `take` it is certain whether a claim holds.
+    """
+
+    settle_s: float
 
     def look(self) -> Claim | None:
         """The claim that holds, with the highest number, or None. Writes nothing."""
 
     def take(self, number: int) -> str | None:
         """Claims a number; the name of the claim, or None where another process got it."""
+
+    def holds(self, name: str) -> bool:
+        """Whether a claim that was taken `settle_s` ago holds."""
+
+    def withdraw(self, name: str) -> None:
+        """Gives up a claim under which nothing was done."""
 
     def beat(self, name: str) -> None:
         """Touches a claim that is held, so that others see its owner alive. OSError where that fails."""
@@ -82,6 +93,8 @@ class Claims(Protocol):
 
 class FolderClaims:
     """Claims in a folder, which need not be there yet."""
+
+    settle_s = 0.0  # who makes the file holds
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -103,6 +116,12 @@ class FolderClaims:
             except FileExistsError:
                 return None
         return path.name
+
+    def holds(self, name: str) -> bool:
+        return True
+
+    def withdraw(self, name: str) -> None:
+        self.release(name)  # lower numbers may be gone already
 
     def beat(self, name: str) -> None:
         os.utime(self._path(name))

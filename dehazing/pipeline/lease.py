@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -53,19 +53,36 @@ def lease(store: Store, address: str, stale_after_s: float = STALE_AFTER_S, poll
     Whoever waited finds the address published, as a rule: look again. Unwritable where the store cannot be
     written.
     """
-    held = _acquire(store, address, stale_after_s, poll_s)
+    with leases(store, [address], stale_after_s, poll_s) as held:
+        yield held[address]
+
+
+@contextmanager
+def leases(
+    store: Store, addresses: Iterable[str], stale_after_s: float = STALE_AFTER_S, poll_s: float = 0.5
+) -> Iterator[dict[str, Lease]]:
+    """As `lease`, of several addresses; in one order everywhere, so that two never wait for each other."""
+    held: dict[str, Lease] = {}
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(held, stop, stale_after_s / 6), daemon=True)
     beat.start()
     try:
+        waiting = sorted(set(addresses))
+        while waiting:
+            got = _acquire(store, waiting, stale_after_s)
+            held |= got
+            waiting = waiting[len(got) :]
+            if waiting and not got:
+                time.sleep(poll_s * random.uniform(0.8, 1.2))
         yield held
     finally:
         stop.set()
         beat.join()
-        if store.has(address):
-            held.claims.drop(held.name)
-        else:  # the number is kept while there is something left to make
-            held.claims.release(held.name)
+        for address, one in held.items():
+            if store.has(address):
+                one.claims.drop(one.name)
+            else:  # the number is kept while there is something left to make
+                one.claims.release(one.name)
 
 
 def holder(store: Store, address: str, stale_after_s: float = STALE_AFTER_S) -> Owner | None:
@@ -79,19 +96,39 @@ def holder(store: Store, address: str, stale_after_s: float = STALE_AFTER_S) -> 
     return claim.owner
 
 
-def _acquire(store: Store, address: str, stale_after_s: float, poll_s: float) -> Lease:
-    claims = store.claims(address)
-    while True:
-        claim = claims.look()
-        if claim is None or _is_free(claim) or _silent_s(store, address, claim) > stale_after_s:
+def _acquire(store: Store, addresses: Sequence[str], stale_after_s: float) -> dict[str, Lease]:
+    """The leases of the first addresses, up to the first that somebody else works on.
+
+    All are claimed before any is waited for, as a claim may need some time to settle.
+    """
+    claimed: dict[str, Lease] = {}
+    got: dict[str, Lease] = {}
+    try:
+        for address in addresses:
+            claims = store.claims(address)
+            claim = claims.look()
+            if not (claim is None or _is_free(claim) or _silent_s(store, address, claim) > stale_after_s):
+                break
             number = 1 if claim is None else claim.number + 1
             name = claims.take(number)
-            if name is not None:
-                claims.drop_before(number)
-                _seen.pop((store.place, address), None)
-                return Lease(claims, name, number)
-        else:
-            time.sleep(poll_s * random.uniform(0.8, 1.2))
+            if name is None:
+                break
+            claimed[address] = Lease(claims, name, number)
+        time.sleep(max((one.claims.settle_s for one in claimed.values()), default=0.0))
+        for address, one in claimed.items():
+            if not one.claims.holds(one.name):
+                break
+            one.claims.drop_before(one.number)
+            _seen.pop((store.place, address), None)
+            got[address] = one
+    except BaseException:
+        got = {}
+        raise
+    finally:
+        for address, one in claimed.items():
+            if address not in got:
+                one.claims.withdraw(one.name)
+    return got
 
 
 def _is_free(claim: Claim) -> bool:
@@ -109,11 +146,12 @@ def _silent_s(store: Store, address: str, claim: Claim) -> float:
     return now - since
 
 
-def _beat(held: Lease, stop: threading.Event, every_s: float) -> None:
+def _beat(held: dict[str, Lease], stop: threading.Event, every_s: float) -> None:
     while not stop.wait(every_s):
-        try:
-            held.claims.beat(held.name)
-        except FileNotFoundError:
-            return  # taken over: `check` says so
-        except (OSError, Unwritable):
-            continue  # a file server that is away for a moment; where it stays away, others take over
+        for one in list(held.values()):
+            try:
+                one.claims.beat(one.name)
+            except FileNotFoundError:
+                continue  # taken over: `check` says so
+            except (OSError, Unwritable):
+                continue  # a file server that is away for a moment; where it stays away, others take over

@@ -12,7 +12,6 @@ may make the same execution for a while. That costs time alone, as each publicat
 
 from __future__ import annotations
 
-import time
 import uuid
 
 from dehazing.pipeline.claims import Claim, Owner, read, written
@@ -29,7 +28,7 @@ class ObjectClaims:
     def __init__(self, objects: Objects, folder: str, settle_s: float = SETTLE_S) -> None:
         self._objects = objects
         self._folder = folder
-        self._settle_s = settle_s
+        self.settle_s = settle_s
 
     def look(self) -> Claim | None:
         found = self._list()
@@ -48,17 +47,15 @@ class ObjectClaims:
 
     def take(self, number: int) -> str | None:
         name = f"LEASE-{number:06d}-{uuid.uuid4().hex[:12]}"
-        try:
-            self._objects.put(f"{self._folder}/{name}", written(Owner.myself()).encode())
-            time.sleep(self._settle_s)
-            holding = self.look()
-            if holding is not None and holding.name == name:
-                return name
-        except BaseException:
-            self.drop(name)
-            raise
+        self._objects.put(f"{self._folder}/{name}", written(Owner.myself()).encode())
+        return name
+
+    def holds(self, name: str) -> bool:
+        newest = self.look()
+        return newest is not None and newest.name == name
+
+    def withdraw(self, name: str) -> None:
         self.drop(name)
-        return None
 
     def beat(self, name: str) -> None:
         if name not in self._list():
