@@ -1,4 +1,4 @@
-"""python -m studies list | plan | run | status | report | ui | simulate"""
+"""python -m studies list | plan | run | status | report | ui | rerun | simulate"""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from dehazing.strict import nearest
 # command → (its module, one line of help); modules are imported when they are called, so that `list` is quick
 COMMANDS = {
     "list": ("studies.looking", "the studies, their questions and budgets"),
-    "plan": ("studies.looking", "what `run` would do; starts nothing"),
+    "plan": ("studies.planning", "what `run` would do and cost; starts nothing"),
     "status": ("studies.looking", "how far the studies are"),
     "run": ("studies.running", "search, confirm and report; goes on where it stopped"),
     "report": ("studies.running", "write the report of an experiment again"),
     "ui": ("studies.running", "MLflow's pages on the results folder"),
+    "rerun": ("studies.rerunning", "repeat one trial from its record, and compare"),
     "simulate": ("studies.simulating", "write a dataset as OME-TIFF files that the reader reads"),
 }
 

@@ -1,0 +1,184 @@
+"""What a plan leads to: the executions of every trial, simulated with the real space, and those of the confirmation."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from dehazing.pipeline.execution import Execution
+from dehazing.stages import KINDS
+from studies import journal
+from studies.conclusion import instances_of, wanted_of
+from studies.confirm import Instance, instances, loop_configurations
+from studies.executions import nested, pipeline_of, space_of
+from studies.investigation import Investigation
+from studies.parameters import Parameter
+from studies.samplers import NumberedRandomSampler, make_sampler
+from studies.study import Study
+
+FORESEEABLE = ("random", "grid")  # samplers whose suggestions do not depend on results
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a study's trials need, upstreams that it searches jointly included.
+
+    executions: address → execution of all trials, recorded and to come; with a sampler that learns from results, those
+    to come are examples. exact: they are not examples. most: at most so many distinct ones. in_store: addresses that
+    are published. over: addresses of trials that failed or were stopped early. settled: the studies that it builds on
+    have chosen; otherwise it is planned as if each chose its first trial. targets: the executions of the study's own
+    stage, in the order of the trials. suggestions: those of the trials to come.
+    """
+
+    study: Study
+    num_ended: int
+    suggestions: Sequence[Mapping[str, Any]]
+    executions: Mapping[str, Execution]
+    targets: Sequence[Execution]
+    exact: bool
+    most: int
+    in_store: frozenset[str]
+    over: frozenset[str]
+    settled: bool
+
+    @property
+    def to_do(self) -> list[Execution]:
+        """What has to be executed, upstreams first."""
+        return [e for address, e in self.executions.items() if address not in self.in_store | self.over]
+
+    @property
+    def num_to_do(self) -> int:
+        """At most so many executions are left."""
+        return max(0, self.most - len(self.in_store) - len(self.over))
+
+
+def expected(
+    investigation: Investigation,
+    recorded: Mapping[str, Sequence[FrozenTrial] | None],
+    parameters: Mapping[str, Sequence[Parameter]],
+) -> dict[str, Expected]:
+    """Study → what it will ask for; recorded: study → its trials, None where it waits for another study's choice."""
+    result: dict[str, Expected] = {}
+    for name, study in investigation.studies.items():
+        upstreams = {
+            role: investigation.addresses.get(other) or result[other].targets[0].address
+            for role, other in study.upstreams.items()
+        }
+        result[name] = _expected(investigation, study, recorded[name], upstreams, parameters[name])
+    return result
+
+
+def _expected(
+    investigation: Investigation,
+    study: Study,
+    recorded: Sequence[FrozenTrial] | None,
+    upstreams: Mapping[str, str],
+    parameters: Sequence[Parameter],
+) -> Expected:
+    store, seed = investigation.store, investigation.scale.search_seed
+    trials = list(recorded or [])
+    found: dict[str, Execution] = {}
+    targets, asked = [], set[str]()
+    suggestions = []
+    simulated = _simulated(study, seed, trials)
+    for number, params in enumerate(simulated):
+        suggestion = nested(params)
+        pipeline = pipeline_of(study, investigation.series, seed, upstreams, suggestion)
+        found |= {execution.address: execution for execution in pipeline}
+        targets.append(pipeline[-1])
+        if number >= len(trials) or trials[number].state not in journal.ENDED:
+            suggestions.append(suggestion)
+            asked |= {execution.address for execution in pipeline}
+    ended = [trial for trial in trials if trial.state in journal.ENDED]
+    exact = study.sampler in FORESEEABLE or not suggestions
+    settled = recorded is not None
+    in_store = frozenset(address for address in found if store.has(address)) if settled else frozenset()
+    return Expected(
+        study=study,
+        num_ended=len(ended),
+        suggestions=suggestions,
+        executions=found,
+        targets=targets,
+        exact=exact,
+        most=len(found) if exact else _most(study, simulated, len(simulated) - len(suggestions), parameters),
+        in_store=in_store,
+        over=frozenset(found) - asked - in_store,
+        settled=settled,
+    )
+
+
+def _simulated(study: Study, seed: int, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+    """The parameters of every trial of the budget: as recorded, then as the sampler (or chance) would suggest them."""
+    exact = study.sampler in FORESEEABLE
+    sampler = make_sampler(study.sampler, seed, study.num_trials) if exact else NumberedRandomSampler(seed)
+    directions: list[Any] = ["minimize" if o.mode == "min" else "maximize" for o in study.objective]
+    memory = optuna.create_study(sampler=sampler, directions=directions)
+    memory.add_trials(trials)
+    if not trials:
+        for point in study.points:
+            memory.enqueue_trial(dict(point))
+    space = space_of(study)
+    for trial in memory.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        space(optuna.Trial(memory, trial._trial_id))  # killed between its suggestions: the rest is suggested again
+    for _ in range(study.num_trials - sum(trial.state != TrialState.WAITING for trial in trials)):
+        space(memory.ask())
+    begun = memory.get_trials(deepcopy=False)
+    return [trial.params for trial in begun if trial.state != TrialState.WAITING]
+
+
+def _most(study: Study, simulated: Sequence[Mapping[str, Any]], num_ended: int, parameters: Sequence[Parameter]) -> int:
+    """At most so many distinct executions: as many as trials, or as the choices of a jointly searched stage allow."""
+    total, combinations = 0, 1.0
+    for role in (*(kind for kind in KINDS if kind in study.joint), ""):
+        own = [
+            p for p in parameters if (p.name.split("/")[0] == role if role else p.name.split("/")[0] not in study.joint)
+        ]
+        combinations *= math.prod(parameter.num_values for parameter in own)
+        seen = {json.dumps(_of(role, study, params), sort_keys=True) for params in simulated[:num_ended]}
+        total += int(min(len(simulated), max(len(seen), combinations)))
+    return total
+
+
+def _of(role: str, study: Study, params: Mapping[str, Any]) -> Any:
+    """What a suggestion says of a jointly searched stage; of the study's own for ""."""
+    suggestion = nested(params)
+    return suggestion.get(role, {}) if role else {k: v for k, v in suggestion.items() if k not in study.joint}
+
+
+def confirmation(
+    investigation: Investigation, studies: Mapping[str, Expected]
+) -> tuple[dict[tuple[str, int], Execution], bool]:
+    """(instance, seed) → execution, and whether they are known: every study has chosen.
+
+    Where one has not, it is planned as if it chose its first trial, and the loop had its defaults.
+    """
+    known = all(name in investigation.addresses for name in studies)
+    plan = instances_of(investigation) if known else _instances(investigation, studies)
+    return wanted_of(investigation, plan), known
+
+
+def _instances(investigation: Investigation, studies: Mapping[str, Expected]) -> list[Instance]:
+    chosen = {
+        name: investigation.chosen_execution(one.study) if name in investigation.addresses else one.targets[0]
+        for name, one in studies.items()
+    }
+    configs: dict[str, Mapping[str, Any]] = {name: execution.config for name, execution in chosen.items()}
+    domains = {
+        control: {**configs[name], **changes}.get("domain", "latents")
+        for name, one in studies.items()
+        if one.study.kind == "degrader"
+        for control, changes in one.study.controls.items()
+    }
+    loops = {
+        name: loop_configurations(one.study, {}, domains)
+        for name, one in studies.items()
+        if one.study.kind == "iterative"
+    }
+    configs |= {name: dict(investigation.studies[name].config) for name in loops}
+    return instances(investigation.studies, configs, loops)

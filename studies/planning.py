@@ -1,0 +1,166 @@
+"""`plan`: what `run` would do, what the store has of it, what it will cost. Starts nothing, stores nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from dehazing.data.archive import load_series
+from dehazing.data.dataset import DatasetConfig, make_series
+from dehazing.data.objects import read_stack
+from dehazing.data.pinhole_series import PinholeSeriesConfig
+from dehazing.data.simulator import stack_places
+from dehazing.data.synthetic import SyntheticConfig
+from dehazing.pipeline.execution import Execution
+from studies import asking
+from studies.cautions import cautions_of_investigation, cautions_of_studies
+from studies.expected import Expected, confirmation, expected
+from studies.forecast import Forecast
+from studies.investigation import Investigation
+from studies.parameters import Parameter, parameters_of
+from studies.plan_text import show
+from studies.resources import resources_of
+from studies.study import study_names
+
+NUM_SHOWN = 3  # sampled suggestions
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """Options of `plan`."""
+    asking.add_names(parser)
+    asking.add_investigation(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, and nothing else")
+    parser.add_argument("--no-timing", action="store_true", help="forecast from past executions alone")
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Validate everything, show the spaces, count trials and executions, forecast what they cost."""
+    investigation = asking.investigation(arguments)
+    planned = plan_of(investigation, timing=not arguments.no_timing)
+    if arguments.json:
+        print(json.dumps(planned, indent=1, allow_nan=False))
+    else:
+        show(planned)
+    return 0
+
+
+def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]:
+    """All that `plan` says, as JSON has it; ValueError for what would fail later."""
+    resources = resources_of(investigation.scale, investigation.scale_name)
+    notes, size = _look_at_series(investigation)
+    investigation._check_patches(size)
+    recorded = investigation.recorded()
+    parameters = {name: parameters_of(study) for name, study in investigation.studies.items()}
+    studies = expected(investigation, recorded, parameters)
+    confirmed: dict[tuple[str, int], Execution] = {}
+    known = False
+    if set(study_names()) <= set(studies):
+        confirmed, known = confirmation(investigation, studies)
+    with ExitStack() as resting:
+        forecast = Forecast(investigation, resources, studies, parameters, confirmed, known, timing, resting)
+        series = forecast.series()
+        shown = [_study(one, parameters[name], forecast) for name, one in studies.items()]
+        confirming = _confirmation(investigation, confirmed, known, forecast) if confirmed else None
+        totals = forecast.totals()
+    free_bytes = _free_bytes(investigation)
+    warnings = cautions_of_investigation(investigation, bool(confirmed))
+    warnings += cautions_of_studies(studies, recorded, parameters, investigation.scale.search_seed)
+    if free_bytes is not None and (totals["disk_bytes"] or 0) > free_bytes:
+        warnings.append("the disk of the results folder has less room than what will be written")
+    return {
+        "experiment": investigation.experiment,
+        "root": str(investigation.root),
+        "scale": investigation.scale_name,
+        "dataset": str(investigation.dataset_path),
+        "series": {"fingerprint": investigation.series, "in_store": series is None, "size_px": [*size]}
+        | ({"cost": series.record()} if series else {}),
+        "notes": [*notes],
+        "resources": vars(resources),
+        "studies": shown,
+        "search": {
+            "distinct": sum(one.most for one in studies.values()),
+            "exact": all(one.exact for one in studies.values()),
+            "in_store": sum(len(one.in_store) for one in studies.values()),
+        },
+        "confirmation": confirming,
+        "forecast": totals,
+        "disk": {"needed_bytes": totals["disk_bytes"], "free_bytes": free_bytes},
+        "warnings": warnings,
+    }
+
+
+def _study(one: Expected, parameters: Sequence[Parameter], forecast: Forecast) -> dict[str, Any]:
+    study = one.study
+    return {
+        "name": study.name,
+        "question": study.question,
+        "kind": study.kind,
+        "objectives": [{"metric": o.metric, "mode": o.mode} for o in study.objective],
+        "constraints": [vars(constraint) for constraint in study.constraints],
+        "upstreams": dict(study.upstreams),
+        "joint": [*study.joint],
+        "settled": one.settled,
+        "space": [parameter.record() for parameter in parameters],
+        "samples": [dict(suggestion) for suggestion in one.suggestions[:NUM_SHOWN]],
+        "trials": study.num_trials,
+        "ended": one.num_ended,
+        "max_hours": study.max_hours,
+        "max_gpu_hours": study.max_gpu_hours,
+        "sampler": study.sampler,
+        "scheduler": study.scheduler,
+        "batch": study.batch,
+        "executions": {
+            "distinct": one.most,
+            "exact": one.exact,
+            "in_store": len(one.in_store),
+            "to_do": one.num_to_do,
+        },
+        "costs": forecast.of(one.to_do),
+    }
+
+
+def _confirmation(
+    investigation: Investigation, confirmed: Mapping[tuple[str, int], Execution], known: bool, forecast: Forecast
+) -> dict[str, Any]:
+    found = {execution.address: execution for execution in confirmed.values()}
+    there = [address for address in found if known and investigation.store.has(address)]
+    return {
+        "seeds": [*investigation.scale.seeds],
+        "instances": [*dict.fromkeys(instance for instance, _ in confirmed)],
+        "distinct": len(found),
+        "known": known,
+        "in_store": len(there),
+        "costs": forecast.of([execution for address, execution in found.items() if address not in there]),
+    }
+
+
+def _look_at_series(investigation: Investigation) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """What there is to say of a series, and the size (Y, X) of its images; ValueError where its files do not serve."""
+    address = f"series/{investigation.series}"
+    if investigation.store.has(address):
+        series = load_series(investigation.store.folder(address))
+        return series.notes, series.fields[0].frames.shape[-2:]
+    config: DatasetConfig = investigation.dataset
+    source = config.source if isinstance(config, SyntheticConfig) else config
+    if isinstance(source, PinholeSeriesConfig):
+        series = make_series(config)
+        return series.notes, series.fields[0].frames.shape[-2:]
+    size = (source.field_px, source.field_px)
+    if source.object == "lines":
+        return (), size
+    return tuple(stack_places(source, read_stack(Path(source.object)).shape)[1]), size
+
+
+def _free_bytes(investigation: Investigation) -> int | None:
+    """On the disk of the results folder; None for an object store."""
+    if "://" in investigation.store.place:
+        return None
+    folder = Path(investigation.store.place)
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,237 @@
+"""`plan` says what would run and what it costs, refuses what would fail later, and leaves no trace."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import tifffile
+import yaml
+from optuna.trial import TrialState
+
+from studies import journal
+from studies.__main__ import main
+from studies.executions import space_of
+from studies.expected import expected
+from studies.investigation import Investigation
+from studies.parameters import Parameter, parameters_of
+from studies.planning import plan_of
+from studies.scale import read_scale
+from studies.study import read_studies
+
+SMOKE = ["--scale", "smoke", "--no-timing"]
+
+
+def plan(capsys: pytest.CaptureFixture[str], root: Path, *words: str) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = main(["plan", *words, "--storage", str(root)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def planned(capsys: pytest.CaptureFixture[str], root: Path, *words: str) -> dict[str, Any]:
+    code, out, err = plan(capsys, root, *words, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_it_counts_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "results"
+    code, out, err = plan(capsys, root, *SMOKE, "--set", "degrader.space.lambda_cyc.high=50")
+    assert code == 0 and err == "" and not root.exists()
+    assert "lambda_cyc         0.1 … 50.0 (log)" in out
+    assert "search: at most 13 distinct executions, of which the store has 0" in out
+    assert "confirmation: 16 executions on the seeds 1, 2" in out
+    assert "unknown: no past executions, and nothing was timed" in out
+    assert "warning: with 2 seeds every verdict is `undecided`" in out
+
+
+def test_json_has_all_of_it_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = planned(capsys, tmp_path / "results", *SMOKE)
+    degrader, iterative = (next(s for s in found["studies"] if s["name"] == name) for name in ("degrader", "iterative"))
+    assert degrader["question"].startswith("Which degrader") and degrader["sampler"] == "tpe"
+    assert degrader["executions"] == {"distinct": 2, "exact": False, "in_store": 0, "to_do": 2}
+    assert iterative["executions"]["exact"] and not degrader["settled"]
+    assert {p["name"]: p["only_with"] for p in iterative["space"]}["alpha/steepness"] == {
+        "parameter": "alpha/kind",
+        "choices": ["sigmoid"],
+    }
+    assert found["search"] == {"distinct": 13, "exact": False, "in_store": 0}
+    assert found["confirmation"]["distinct"] == 16 and not found["confirmation"]["known"]
+    assert found["forecast"]["unknown"] == 29 and found["disk"]["free_bytes"] > 0
+    assert found["resources"]["device"] == "cpu" and found["series"]["size_px"] == [64, 64]
+
+
+def test_conditions_are_found_by_sampling() -> None:
+    parameters = {p.name: p for p in parameters_of(read_studies(["iterative"], "quickstart")["iterative"])}
+    assert parameters["variant"].condition == ()
+    assert parameters["reference"].condition == ("variant", ("combine_both", "combine_z", "combine_z0"))
+    assert parameters["refine_level"].condition == ("variant", ("refine_R", "refine_both"))
+    assert parameters["alpha/exponent"].condition == ("alpha/kind", ("power",))
+    assert parameters["num_refinements"].record()["kind"] == "whole"
+
+
+@pytest.mark.parametrize(
+    ("domain", "value", "end"),
+    [
+        ({"low": 0.1, "high": 10.0, "log": True}, 9.9, "high"),
+        ({"low": 0.1, "high": 10.0, "log": True}, 0.101, "low"),
+        ({"low": 0.1, "high": 10.0, "log": True}, 1.0, ""),
+        ({"low": 0.0, "high": 1.0}, 0.5, ""),
+        ({"low": 1.0, "high": 1.0}, 1.0, ""),
+        ({"choices": (1, 2, 3)}, 1, ""),
+    ],
+)
+def test_the_ends_of_a_range(domain: dict[str, Any], value: float, end: str) -> None:
+    kind = "choice" if "choices" in domain else "real"
+    assert Parameter("name", kind, domain, ()).at_an_end(value) == end
+
+
+@pytest.mark.parametrize(
+    ("domain", "kind", "num"),
+    [
+        ({"low": 1, "high": 4}, "whole", 4),
+        ({"low": 0.0, "high": 1.0, "step": 0.1}, "real", 11),
+        ({"low": 0.0, "high": 1.0}, "real", math.inf),
+        ({"choices": ("a", "b")}, "choice", 2),
+    ],
+)
+def test_how_many_values_a_parameter_has(domain: dict[str, Any], kind: str, num: float) -> None:
+    assert Parameter("name", kind, domain, ()).num_values == num
+
+
+def investigation(root: Path, names: list[str], **settings: dict[str, Any]) -> Investigation:
+    from dehazing.data.dataset import read_dataset
+    from studies.asking import DATASET
+
+    scale = read_scale("smoke")
+    studies = read_studies(names, "smoke", settings)
+    return Investigation(root, "planned", DATASET, read_dataset(DATASET), "smoke", scale, studies)
+
+
+GRID = {
+    "sampler": "grid",
+    "num_trials": 8,
+    "space": {"lr": {"choices": [1e-3, 2e-3]}, "weight_decay": {"choices": [0.0]}},
+}
+
+
+def test_a_grid_of_two_points_is_two_executions_however_many_trials(tmp_path: Path) -> None:
+    whole = {**GRID, "space": {**GRID["space"], "share_at_T": {"choices": [0.5]}}}  # type: ignore[dict-item]
+    found = plan_of(investigation(tmp_path, ["unet"], unet=whole), timing=False)
+    assert found["studies"][0]["executions"] == {"distinct": 2, "exact": True, "in_store": 0, "to_do": 2}
+    assert found["search"]["exact"] and found["confirmation"] is None
+
+
+def test_recorded_trials_are_not_asked_again(tmp_path: Path) -> None:
+    asked = investigation(tmp_path, ["unet"], unet={"sampler": "random", "num_trials": 4})
+    study = asked.studies["unet"]
+    found = asked.open(study)
+    before = expected(asked, asked.recorded(), {"unet": parameters_of(study)})["unet"]
+    suggested = []
+    for execution in before.targets[:3]:
+        trial = found.ask()
+        space_of(study)(trial)
+        trial.set_user_attr("fingerprint", execution.fingerprint)
+        suggested.append(trial.params)
+    found.tell(0, state=TrialState.FAIL)
+    found.tell(1, 1.0)
+    after = expected(asked, asked.recorded(), {"unet": parameters_of(study)})["unet"]
+    assert after.exact and before.most == after.most == 4 and after.num_ended == 2
+    assert [e.address for e in after.targets] == [e.address for e in before.targets], "the simulation is the search"
+    assert len(after.to_do) == 2 and after.suggestions[0]["lr"] == suggested[2]["lr"]
+
+
+def test_a_best_trial_at_the_end_of_its_range_is_warned_about(tmp_path: Path) -> None:
+    asked = investigation(tmp_path, ["unet"])
+    found = asked.open(asked.studies["unet"])
+    ranges = {p.name: p.domain for p in parameters_of(asked.studies["unet"])}
+    distributions = {
+        name: optuna.distributions.FloatDistribution(d["low"], d["high"], log=d.get("log", False))
+        for name, d in ranges.items()
+    }
+    params = {"share_at_T": 0.3, "lr": ranges["lr"]["high"], "weight_decay": 1e-4}
+    found.add_trial(
+        optuna.trial.create_trial(
+            value=1.0,
+            params=params,
+            distributions=distributions,  # type: ignore[arg-type]
+            user_attrs={"fingerprint": "0123456789abcdef"},
+        )
+    )
+    warnings = plan_of(asked, timing=False)["warnings"]
+    assert any("`lr` = 0.008, at the high end of its range" in warning for warning in warnings)
+    assert not any("`share_at_T`" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["unet", "--set", "unet.points=[{lrr: 0.001}]"], "lrr"),
+        (["unet", "--set", "unet.points=[{lr: 7.0}]"], "lr: 7.0"),
+        (["iterative", "--set", "iterative.points=[{alpha: {kind: linear}}]"], "alpha"),
+        (["iterative", "--set", "iterative.points=[{variant: refine_G, reference: first}]"], "reference: first"),
+        (["unet", "--set", "unet.space.lrr.high=1"], "`lrr`"),
+        (["unet", "--set", "scale.num_gpus=1"], "needs a GPU (1 for each trial), but this machine has none"),
+        (["unet", "--set", "scale.num_cpus=4096"], "needs 4096 CPUs, but this machine has"),
+        (["unet", "--set", "unet.config.patch_px=128"], "`patch_px` must be at most the shorter side of an image"),
+    ],
+)
+def test_what_would_fail_later_is_refused(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    code, out, err = plan(capsys, tmp_path / "results", *words, *SMOKE)
+    assert code == 2 and message in err, err
+    assert out == "" and err.count("\n") == 1 and not (tmp_path / "results").exists()
+
+
+def test_a_space_that_cannot_be_pickled_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search_spaces.unet.space", lambda trial, ranges: trial.suggest_float("lr", 1e-4, 1e-3))
+    code, _, err = plan(capsys, tmp_path / "results", "unet", *SMOKE)
+    assert code == 2 and "pickled" in err
+
+
+def test_other_directions_than_those_of_the_study_that_is_there_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = investigation(tmp_path, ["unet"])
+    key = asked.key(asked.studies["unet"])
+    optuna.create_study(storage=journal.storage(asked.root), study_name=key, direction="minimize")
+    with pytest.raises(ValueError, match="was begun with the directions"):
+        plan_of(asked, timing=False)
+
+
+def test_it_reads_the_files_of_a_dataset_and_stores_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = np.random.default_rng(0).integers(100, 4000, (300, 80))
+    levels = np.stack([image, 2 * image, 3 * image]).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "cell.tif", levels, photometric="minisblack")
+    own = {"kind": "pinhole_series", "path": "cell.tif", "axes": "CYX", "pinholes": [4, 1, 2], "guard_px": 8}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**own, "pinhole_unit": "au"}))
+    words = ["--dataset", str(tmp_path / "own.yaml"), "--no-timing"]
+    code, out, err = plan(capsys, tmp_path / "results", *words)
+    assert code == 0, err
+    assert "note: The levels are sorted by pinhole, from [4, 1, 2] to [1, 2, 4]." in out
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.slow
+def test_it_times_what_nothing_is_known_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = planned(capsys, tmp_path / "results", "--scale", "smoke")
+    assert not (tmp_path / "results").exists()
+    costs = [cost for study in found["studies"] for cost in study["costs"]] + found["confirmation"]["costs"]
+    assert all(cost["source"] == "timed" and cost["seconds"] > 0 and cost["published_bytes"] > 0 for cost in costs)
+    assert found["forecast"]["unknown"] == 0 and found["forecast"]["wall_s"] > 0 and found["forecast"]["gpu_s"] == 0
+    assert found["disk"]["needed_bytes"] > found["series"]["cost"]["published_bytes"] > 0
