@@ -6,19 +6,21 @@ object that is missing becomes Unwritable, as trying later may help.
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 from pyarrow import ArrowException
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 
-from dehazing.pipeline.writing import Unwritable
+from dehazing.pipeline.writing import Unwritable, writing
 
 CHUNK_BYTES = 4 << 20
+NUM_READS = 3
 
 
 class Found(NamedTuple):
@@ -53,26 +55,34 @@ class Objects:
 
     def get(self, name: str) -> bytes | None:
         """The content of an object, or None where it is missing."""
-        try:
-            with self._reaching(), self._system.open_input_stream(self._path(name)) as stream:
-                return stream.read()
-        except FileNotFoundError:
-            return None
+        content = io.BytesIO()
+        return content.getvalue() if self._copy(name, content) else None
 
     def fetch(self, name: str, path: Path) -> bool:
         """Copies an object into a file; False where it is missing."""
-        try:
-            with self._reaching():
-                source = self._system.open_input_stream(self._path(name))
-        except FileNotFoundError:
-            return False
-        with source, path.open("wb") as file:
-            while True:
+        with path.open("wb") as file:
+            return self._copy(name, file, path.parent)
+
+    def _copy(self, name: str, target: BinaryIO, folder: Path | None = None) -> bool:
+        """Tried again where an object fails while it is read: it may just have been replaced, or removed."""
+        for left in reversed(range(NUM_READS)):
+            target.seek(0)
+            target.truncate()
+            try:
+                with self._system.open_input_stream(self._path(name)) as stream:
+                    while chunk := stream.read(CHUNK_BYTES):
+                        with writing(folder) if folder else nullcontext():
+                            target.write(chunk)
+                return True
+            except FileNotFoundError:
+                return False
+            except OSError:
                 with self._reaching():
-                    chunk = source.read(CHUNK_BYTES)
-                if not chunk:
-                    return True
-                file.write(chunk)
+                    if self._system.get_file_info(self._path(name)).type == FileType.NotFound:
+                        return False
+                    if not left:
+                        raise
+        raise AssertionError("the last try returns or raises")
 
     def put(self, name: str, content: bytes | Path) -> None:
         """Writes an object, or replaces it."""
