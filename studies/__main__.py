@@ -1,4 +1,4 @@
-"""python -m studies list | plan | run | status | report | ui | rerun | simulate"""
+"""python -m studies list | plan | run | status | report | ui | rerun | prune | simulate"""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ COMMANDS = {
     "report": ("studies.running", "write the report of an experiment again"),
     "ui": ("studies.running", "MLflow's pages on the results folder"),
     "rerun": ("studies.rerunning", "repeat one trial from its record, and compare"),
+    "prune": ("studies.pruning", "drop from the store what no search and no confirmation reaches; says it first"),
     "simulate": ("studies.simulating", "write a dataset as OME-TIFF files that the reader reads"),
 }
 
