@@ -6,6 +6,7 @@ import weakref
 import pytest
 import torch
 
+from benchmarks.prefixes import distinct_calls
 from dehazing.inference import COMBINATIONS, REFINEMENTS, VARIANTS, WITHOUT_G, Networks, Settings
 from dehazing.schedules import combine_alpha
 from dehazing.sweep import NETWORKS, Operators, Sweep, calls, evaluate
@@ -116,35 +117,8 @@ def test_latents_that_go_through_a_network_together_give_the_same():
         assert equal(a, b, lambda x, y: torch.allclose(x, y, atol=1e-6))
 
 
-def spelt(configurations):
-    """The network calls of all configurations, every one spelt out with its whole history; equal ones are one."""
-    found = set()
-    for variant, degrader, chosen in configurations:
-        # a latent is its history and the calls in it
-        def R(z, t):
-            text = f"R({z[0]}, {t})"
-            return text, z[1] | {text}
-
-        def G(z0_hat, s, z_t, degrader=degrader):
-            seen = {"none": ("", set()), "z_T": ("z_T", set()), "z_t": z_t}[DEGRADERS[degrader]]
-            text = f"G[{degrader}]({z0_hat[0]}, {s}, {seen[0]})"
-            return text, z0_hat[1] | seen[1] | {text}
-
-        def P(z):
-            text = f"P({z[0]})"
-            return text, z[1] | {text}
-
-        def lerp(start, end, weight):
-            if weight == 0 or start[0] == end[0]:
-                return start
-            return end if weight == 1 else (f"[{start[0]} {end[0]} {weight!r}]", start[1] | end[1])
-
-        def exchange(z, leaving, entering):
-            return f"<{z[0]} {leaving[0]} {entering[0]}>", z[1] | leaving[1] | entering[1]
-
-        trajectory = VARIANTS[variant](("z_T", set()), Networks(R, G, P, lerp, exchange), chosen)
-        found.update(*(calls for part in trajectory for _, calls in part))
-    return {name: sum(text.startswith(name) for text in found) for name in NETWORKS}
+def distinct(configurations):
+    return distinct_calls((v, degrader, DEGRADERS[degrader], chosen) for v, degrader, chosen in configurations)
 
 
 @pytest.mark.parametrize("configurations", [CONFIGURATIONS, CONFIGURATIONS[:1], CONFIGURATIONS[7::5]])
@@ -160,13 +134,13 @@ def test_the_networks_are_called_once_for_every_distinct_prefix(configurations):
 
     operators = Operators(counted("R", R), {name: counted("G", G) for name, G in OPERATORS.G.items()}, counted("P", P))
     _, reported = evaluated(configurations, operators=operators)
-    assert called == {name: reported[name] for name in NETWORKS} == spelt(configurations)
+    assert called == {name: reported[name] for name in NETWORKS} == distinct(configurations)
     assert called == calls(symbols(trajectories_of(Sweep(), configurations)))
 
 
 def test_what_no_trajectory_needs_is_not_computed():
     stay = [("combine_z", "blind", settings([0.0] * (T + 1)))]  # leaves each z where it is
-    assert spelt(stay)["G"] == 0
+    assert distinct(stay)["G"] == 0
     assert evaluated(stay)[1]["G"] == 0
 
 

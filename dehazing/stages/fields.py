@@ -148,3 +148,10 @@ def forget() -> None:
     """Drop all that is kept, as a new process would have it."""
     _fields.clear()
     weights.kept.cache_clear()
+
+
+def forget_scores() -> None:
+    """Drop the scores that are kept, not the networks and latents."""
+    for fields in _fields:
+        for kind in ("one_shots", "teacher_forced"):
+            fields._kept.pop(kind, None)

@@ -1,0 +1,237 @@
+"""Many configurations of the loop on one set of networks: all in one batch against one execution for each.
+
+    python -m benchmarks.sweep [--configurations 200] [--alone 20] [--root FOLDER] [--out FILE.json]
+
+Both in this process, which is warm, on the same 16 fields and the same briefly trained networks (their size is
+quickstart's; how well they restore is of no matter here). One execution for each configuration is measured as
+  - `nothing kept`: networks, latents and the baselines' scores anew, as an actor that starts every trial afresh;
+  - `networks kept`: networks and encoded latents stay, the baselines are scored anew;
+  - `all kept`: the baselines' scores stay, too: what then remains is the loop and its scores.
+`--alone` of the configurations, drawn at random, are measured so, in blocks before and after the batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import torch
+
+from benchmarks.prefixes import distinct_calls
+from benchmarks.sweeps import own_store
+from dehazing.data.dataset import read_dataset, with_scale
+from dehazing.pipeline.execute import execute
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.series import ensure_series
+from dehazing.pipeline.store import Store
+from dehazing.pipeline.together import execute_together
+from dehazing.stages import fields, iterative
+from dehazing.stages.configuration import Configuration
+from dehazing.strict import from_mapping
+from dehazing.sweep import NETWORKS, Operators
+from search_spaces import iterative as loops
+from studies.executions import nested
+from studies.study import FOLDER
+
+FIELDS = {"train": 6, "validation": 16, "test": 1}
+BRIEF = {"num_epochs": 1, "steps_per_epoch": 4}
+UPSTREAMS = {"unet": (), "hdn": (), "hvae": (), "restorer": ("hvae",), "degrader": ("hvae", "restorer")}
+SEED = 0
+AT_LEAST, AT_MOST_DB = 5.0, 1e-3
+HAZE_ALPHA = (0.0, 0.1, 0.3, 0.6, 1.0)  # any that is no end: which calls are distinct does not depend on it
+T = len(HAZE_ALPHA) - 1  # of studies/datasets/lines.yaml
+WAYS: dict[str, Callable[[], None]] = {  # what is dropped before each execution
+    "nothing kept": fields.forget,
+    "networks kept": fields.forget_scores,
+    "all kept": lambda: None,
+}
+
+
+def made_upstreams(root: Path, **dataset: Any) -> tuple[str, dict[str, str]]:
+    """The series and the networks, from the store at `root` or made there; (series, role → address)."""
+    store = Store(root)
+    config = with_scale(read_dataset(FOLDER / "datasets" / "lines.yaml"), {"num_fields": FIELDS, **dataset})
+    series = ensure_series(config, store)
+    made: dict[str, str] = {}
+    for kind, roles in UPSTREAMS.items():
+        execution = Execution(kind, BRIEF, series, SEED, {role: made[role] for role in roles})
+        execute(execution, store)
+        made[kind] = execution.address
+    return series, made
+
+
+def drawn(num: int) -> list[dict[str, Any]]:
+    """So many distinct configurations from the search space, in the order of their draw."""
+    sampling = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=SEED))
+    found: dict[str, dict[str, Any]] = {}
+    while len(found) < num:
+        trial = sampling.ask()
+        loops.space(trial)
+        configuration = nested(trial.params)
+        found.setdefault(from_mapping(Configuration, configuration, "configuration").key, configuration)
+    return list(found.values())
+
+
+def executions_of(configurations: Sequence[dict[str, Any]], series: str, upstreams: dict[str, str]) -> list[Execution]:
+    """One execution for each configuration."""
+    executions = []
+    for configuration in configurations:
+        config = {"configurations": [configuration]}
+        roles = iterative.needs(from_mapping(iterative.Config, config, "the settings of iterative"))
+        executions.append(Execution("iterative", config, series, SEED, {role: upstreams[role] for role in roles}))
+    return executions
+
+
+def compare(root: Path, num: int, num_alone: int, num_blocks: int = 4, **dataset: Any) -> dict[str, Any]:
+    """All figures of one run, see the module; the batch stands between two halves of the blocks."""
+    series, upstreams = made_upstreams(root, **dataset)
+    configurations = drawn(num)
+    executions = executions_of(configurations, series, upstreams)
+    chosen = random.Random(SEED).sample(executions, min(num_alone, num))
+    seconds = dict.fromkeys(WAYS, 0.0)
+    tables: dict[str, dict[str, pd.DataFrame]] = {way: {} for way in WAYS}
+    with own_store(root, [f"series/{series}", *upstreams.values()]) as store:
+        execute(chosen[0], store)  # nothing is timed before torch has warmed up
+        remove(store)
+        blocks = [chosen[k::num_blocks] for k in range(num_blocks)]
+        for number, block in enumerate(blocks):
+            if number == (num_blocks + 1) // 2:
+                begun = time.perf_counter()
+                with counted_calls() as called:
+                    fields.forget()
+                    execute_together(executions, store)
+                seconds_together = time.perf_counter() - begun
+                together = {execution.address: table_of(store, execution) for execution in chosen}
+                remove(store)
+            for way, drop in WAYS.items():
+                if way != "nothing kept":  # the first of a warm actor is not timed
+                    fields.forget()
+                    execute(chosen[0], store)
+                    remove(store)
+                for execution in block:
+                    begun = time.perf_counter()
+                    drop()
+                    execute(execution, store)
+                    seconds[way] += time.perf_counter() - begun
+                    tables[way][execution.address] = table_of(store, execution)
+                remove(store)
+    largest = {
+        way: max(float((found[a] - together[a]).abs().to_numpy().max()) for a in together)
+        for way, found in tables.items()
+    }
+    read = [from_mapping(Configuration, one, "configuration") for one in configurations]
+    expected = distinct_calls((one.variant, one.degrader, "none", one.settings(T, HAZE_ALPHA)) for one in read)
+    per_second = {way: len(chosen) / spent for way, spent in seconds.items()}
+    rate = num / seconds_together
+    return {
+        "configurations": num,
+        "measured_alone": len(chosen),
+        "per_second_together": rate,
+        "per_second_alone": per_second,
+        "ratio": {way: rate / alone for way, alone in per_second.items()},
+        "largest_difference_db": largest,
+        "calls": dict(called),
+        "distinct_prefixes": expected,
+    }
+
+
+def table_of(store: Store, execution: Execution) -> pd.DataFrame:
+    """PSNR of every variant, field and step."""
+    table = pd.read_parquet(store.folder(execution.address) / "evaluation.parquet")
+    return table.set_index(["variant", "field", "step"])[["psnr"]]
+
+
+def remove(store: Store) -> None:
+    """Make the store forget the evaluations."""
+    shutil.rmtree(store.root / "stages" / "iterative", ignore_errors=True)
+
+
+@contextmanager
+def counted_calls() -> Iterator[Counter[str]]:
+    """How often R, G and P are called in the loops, counted at the networks; each on all fields counts once."""
+    called: Counter[str] = Counter()
+    evaluate = iterative.evaluate
+    num_chunks = 0
+
+    def counting(wanted: Any, z_T: Any, operators: Operators, *others: Any) -> Any:
+        nonlocal num_chunks
+        num_chunks += 1
+
+        def counted(name: str, network: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*inputs: Any) -> Any:
+                called[name] += 1
+                return network(*inputs)
+
+            return call
+
+        G = {role: counted("G", network) for role, network in operators.G.items()}
+        return evaluate(wanted, z_T, Operators(counted("R", operators.R), G, counted("P", operators.P)), *others)
+
+    iterative.evaluate = counting  # type: ignore[assignment]
+    try:
+        yield called
+    finally:
+        iterative.evaluate = evaluate
+        for name in NETWORKS:
+            called[name] //= max(num_chunks, 1)
+
+
+def report(record: dict[str, Any]) -> str:
+    """The figures as text."""
+    num, alone = record["configurations"], record["measured_alone"]
+    lines = [f"{num} configurations in one batch: {record['per_second_together']:.2f} a second"]
+    if alone < num:
+        lines.append(f"(one by one: {alone} of them, drawn at random, as all would take too long)")
+    for way, rate in record["per_second_alone"].items():
+        lines.append(
+            f"one by one, {way + ':':15} {rate:.2f} a second; the batch is {record['ratio'][way]:.1f} times as fast, "
+            f"largest difference {record['largest_difference_db'][way]:.1e} dB"
+        )
+    lines.append(f"calls in the batch:      {record['calls']}")
+    lines.append(f"distinct prefixes:       {record['distinct_prefixes']}")
+    return "\n".join(lines)
+
+
+def broken(record: dict[str, Any]) -> list[str]:
+    """What is not as it is asked for."""
+    found = []
+    if record["calls"] != record["distinct_prefixes"]:
+        found.append("the number of calls must be that of distinct prefixes")
+    if not max(record["largest_difference_db"].values()) <= AT_MOST_DB:
+        found.append(f"a batch must give what each gives alone, within {AT_MOST_DB} dB")
+    if not min(record["ratio"][way] for way in ("nothing kept", "networks kept")) >= AT_LEAST:
+        found.append(f"a batch must be {AT_LEAST} times as fast as executions that share no prefix and no scores")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and say by the exit code whether it is as it is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--configurations", type=int, default=200, metavar="N")
+    parser.add_argument("--alone", type=int, default=20, metavar="N", help="so many of them also one by one")
+    parser.add_argument("--root", type=Path, default=Path("results/benchmarks"), metavar="FOLDER")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="the figures, for the record")
+    asked = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # as a trial has it
+    record = compare(asked.root.resolve(), asked.configurations, asked.alone)
+    print(report(record))
+    if asked.out:
+        asked.out.write_text(json.dumps(record, indent=1))
+    for sentence in broken(record):
+        print(f"not as asked for: {sentence}", file=sys.stderr)
+    return 1 if broken(record) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
