@@ -67,6 +67,9 @@ def prune(arguments: argparse.Namespace) -> int:
     print(f"store      {store.name}: {len(files)} executions and series, {size(num_bytes)}")
     print(f"reached    {len(reached.addresses & set(files))}, by {reached.num_searches} searches", end="")
     print(f" and {reached.num_confirmations} confirmations")
+    if store.place not in map(str, roots):
+        folders = ", ".join(map(str, roots))
+        print(f"note: only the searches in {folders} count; name other results folders of this store by --storage too")
     _print(waste)
     for sentence in [*waste.damaged, *reached.damaged]:
         print(f"damaged: {sentence}")

@@ -14,9 +14,12 @@ import pytest
 from pyarrow.fs import FileSystem
 
 from dehazing.pipeline import checkpoint
+from dehazing.pipeline.execute import execute, executing
+from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import LeaseLost, Owner, holder, lease, leases
 from dehazing.pipeline.object_store import ObjectStore
 from dehazing.pipeline.store import Damaged, Unwritable, open_store
+from tests import tiny_series
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESS = "hvae/0123456789abcdef"
@@ -348,3 +351,22 @@ def test_a_missing_bucket_and_a_server_that_is_away_are_one_sentence(s3, tmp_pat
 def test_a_place_that_is_none_is_refused(place):
     with pytest.raises(ValueError, match=r"must (be a folder or an address|name a bucket)"):
         open_store(place)
+
+
+@pytest.mark.slow
+def test_a_stage_that_was_interrupted_is_gone_on_with_elsewhere(store, elsewhere, tmp_path):
+    alone = tiny_series.publish(tmp_path / "alone")
+    place = alone.folder(f"series/{tiny_series.NAME}")
+    paths = {p.relative_to(place).as_posix(): p for p in place.rglob("*") if p.is_file() and p.name != "manifest.json"}
+    store.publish(f"series/{tiny_series.NAME}", paths)
+    settings = {"base": 4, "depth": 2, "patch_px": 32, "batch_size": 2, "num_epochs": 3, "steps_per_epoch": 1}
+    execution = Execution("unet", settings, tiny_series.NAME, 0)
+    begun = executing(execution, store, checkpoint_every_s=0.0)
+    assert [next(begun)["epoch"], next(begun)["epoch"]] == [1, 2]
+    begun.close()
+    assert [metrics["epoch"] for metrics in executing(execution, elsewhere)] == [3]
+    execute(execution, alone)
+    assert elsewhere.read(execution.address, "weights.safetensors") == alone.read(
+        execution.address, "weights.safetensors"
+    )
+    assert not [name for name in store.files()[execution.address] if name.startswith(("partial", "LEASE"))]

@@ -81,6 +81,7 @@ def test_what_a_trial_names_or_builds_on_stays_and_the_rest_goes(root, store, ru
         publish_series(store, name)
     said = run()
     assert "nothing reaches:" in said and "add --yes" in said
+    assert ("name other results folders" in said) == isinstance(store, ObjectStore)
     for line in ("hvae           1", "unet           1", "series         1"):
         assert line in said
     assert len(store.addresses()) == 6  # nothing has gone yet
