@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import socket
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dehazing.pipeline.lease import LeaseLost, Owner, holder, lease, leases
-from dehazing.pipeline.store import Store
+from dehazing.pipeline.store import Store, Unwritable
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESS = "unet/0123456789abcdef"
@@ -20,7 +21,7 @@ WORKER = """
 import sys, time
 from pathlib import Path
 from dehazing.pipeline.lease import lease
-from dehazing.pipeline.store import Store
+from dehazing.pipeline.store import Store, Unwritable
 store, address, log = Store(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -203,3 +204,16 @@ def test_of_several_those_after_one_that_is_taken_stay_free_for_others(store):
         assert holder(store, "iterative/0") and holder(store, "iterative/2") is None
     thread.join(timeout=10)
     assert not thread.is_alive()
+
+
+def test_a_claim_that_a_full_disk_cut_off_is_not_waited_for(store, monkeypatch):
+    def full(owner):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dehazing.pipeline.claims.written", full)
+        with pytest.raises(Unwritable, match="No space left on device"), lease(store, ADDRESS):
+            pytest.fail("it holds")
+    started = time.monotonic()
+    with lease(store, ADDRESS) as held:
+        assert held.number == 1 and time.monotonic() - started < 5

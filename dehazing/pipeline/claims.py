@@ -111,10 +111,15 @@ class FolderClaims:
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                with path.open("x") as file:
-                    file.write(written(Owner.myself()))
+                file = path.open("x")
             except FileExistsError:
                 return None
+            try:
+                with file:
+                    file.write(written(Owner.myself()))
+            except OSError:  # a claim without an owner would be waited for
+                path.unlink(missing_ok=True)
+                raise
         return path.name
 
     def holds(self, name: str) -> bool:
