@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
-from dehazing.pipeline.store import Store
+from dehazing.pipeline.store import open_store
 
 Confirmation = dict[str, Any]  # confirm.json as it stands
 
@@ -32,7 +32,7 @@ def read_trajectories(root: Path | str, confirmation: Confirmation) -> pd.DataFr
     Step k = 0 … T - 1 is the prediction at level t = T - k. The baselines, the input and the ceilings are in
     `variant` too.
     """
-    store = Store(root)
+    store = open_store(root)
     tables = []
     for seed, address in confirmation["iterative"].items():
         table = pd.read_parquet(store.folder(address) / "evaluation.parquet")
@@ -55,7 +55,7 @@ def read_one_step_errors(root: Path | str, confirmation: Confirmation) -> pd.Dat
     Of the degraders in latents; errors in pixels are in another unit. The degrader that the search chose is `blind`
     where it is blind and no control has that name already, else `degrader`.
     """
-    store = Store(root)
+    store = open_store(root)
     tables = []
     for seed, address in confirmation["iterative"].items():
         path = store.folder(address) / "one_step.json"
@@ -73,5 +73,5 @@ def read_examples(root: Path | str, confirmation: Confirmation) -> dict[str, np.
     (steps, K, Y, X).
     """
     address = next(iter(confirmation["iterative"].values()))
-    path = Store(root).folder(address) / "examples.safetensors"
+    path = open_store(root).folder(address) / "examples.safetensors"
     return load_file(path) if path.is_file() else {}

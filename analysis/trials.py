@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from dehazing.pipeline.store import Store
+from dehazing.pipeline.store import Store, open_store
 
 IDENTITY = ("study", "stage", "number", "state", "fingerprint", "upstreams", "mlflow_run_id", "seed")
 RUN = ("seconds", "device", "reason")
@@ -23,7 +23,7 @@ def read_trials(root: Path | str, experiment: str) -> pd.DataFrame:
     """
     path = Path(root) / experiment / "trials.json"
     records = json.loads(path.read_bytes()) if path.is_file() else []
-    store = Store(root)
+    store = open_store(root)
     table = pd.DataFrame([_row(record, store) for record in records])
     table = table.reindex(columns=[*IDENTITY, *RUN, *sorted(set(table.columns) - {*IDENTITY, *RUN})])
     for name in table.columns:

@@ -119,6 +119,10 @@ class Agenda:
         """The trials whose target this is."""
         return [asked for asked in self.asked.values() if asked.target == address]
 
+    def reason(self, address: str) -> str | None:
+        """Why an execution cannot be made, where that is known."""
+        return self._failed.get(address)
+
     def drop(self, asked: Asked) -> None:
         """A trial that was stopped early."""
         del self.asked[asked.trial.number]

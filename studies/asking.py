@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dehazing.data.dataset import read_dataset, with_scale
 from studies.confirm import check_names
-from studies.executions import check
+from studies.executions import check, with_sampler
 from studies.investigation import Investigation
 from studies.scale import read_scale
 from studies.settings import parse
@@ -40,6 +40,11 @@ def add_investigation(parser: argparse.ArgumentParser) -> None:
         help="e.g. degrader.space.lambda_cyc.high=50, hvae.num_trials=8, dataset.KEY=…, scale.KEY=…",
     )
     add_experiment(parser)
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        help="object store of the stages: s3://bucket/folder; default: the results folder",
+    )
     parser.add_argument("--verbose", action="store_true", help="the logs of Ray too, and tracebacks")
 
 
@@ -56,6 +61,7 @@ def investigation(arguments: argparse.Namespace) -> Investigation:
     dataset_settings, scale_settings = settings.pop("dataset", {}), settings.pop("scale", {})
     scale = read_scale(arguments.scale, scale_settings)
     studies = read_studies(arguments.names, arguments.scale, settings)
+    studies = {name: with_sampler(study) for name, study in studies.items()}
     for study in studies.values():
         check(study)
     check_names(studies)
@@ -73,6 +79,7 @@ def investigation(arguments: argparse.Namespace) -> Investigation:
         scale_name=arguments.scale,
         scale=scale,
         studies=studies,
+        objects=arguments.store,
         command=shlex.join(["python", "-m", "studies", *sys.argv[1:]]),
         verbose=arguments.verbose,
     )

@@ -15,7 +15,7 @@ from dehazing.data.archive import load_series
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import writing
 from studies import journal
-from studies.confirm import Instance, confirm, executions, instances, loop_configurations
+from studies.confirm import Instance, confirm, doomed, executions, instances, loop_configurations
 from studies.executions import nested
 from studies.investigation import Investigation
 from studies.ledger import Ledger
@@ -75,14 +75,23 @@ def wanted_of(investigation: Investigation, plan: list[Instance]) -> Wanted:
 
 def _confirmed(investigation: Investigation, plan: list[Instance], wanted: Wanted) -> dict[str, str]:
     """Executes what the store has not; instance → why it failed, noted among the failures."""
-    missing = [key for key, execution in wanted.items() if not investigation.store.has(execution.address)]
-    if not missing:
-        return {}
-    slots, _ = investigation.slots, investigation.tracker  # MLflow connects while the tasks run
-    expected_s = {instance.name: _seconds(investigation, instance) for instance in plan}
-    failed = confirm(wanted, investigation.store, investigation.scale, slots, expected_s, investigation.progress)
-    num = len(missing) - len(failed)
-    investigation.progress.say(f"confirmation: {num} executions on seeds {investigation.scale.seeds}")
+    failed = doomed(wanted, investigation.store)
+    left = {key: execution for key, execution in wanted.items() if key not in failed}
+    missing = [key for key, execution in left.items() if not investigation.store.has(execution.address)]
+    if missing:
+        slots, _ = investigation.slots, investigation.tracker  # MLflow connects while the tasks run
+        expected_s = {instance.name: _seconds(investigation, instance) for instance in plan}
+        failed |= confirm(
+            left,
+            investigation.store,
+            investigation.scale,
+            slots,
+            expected_s,
+            investigation.progress,
+            investigation.overhead,
+        )
+        num = sum(key not in failed for key in missing)
+        investigation.progress.say(f"confirmation: {num} executions on seeds {investigation.scale.seeds}")
     # in the plan's order, not in that in which they happened to end
     said = [f"{name} (seed {seed}) failed: {failed[name, seed]}" for name, seed in wanted if (name, seed) in failed]
     for text in said:  # what builds on something that failed has the same reason

@@ -9,9 +9,11 @@ from typing import Any
 
 from dehazing.inference import COMBINATIONS, REFERENCES, VARIANTS, WITHOUT_G
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.store import Store, Unwritable
+from dehazing.pipeline.store import Store, Unwritable, open_store
 from dehazing.strict import nearest
+from studies.agenda import MAX_LOSSES
 from studies.executions import needed
+from studies.overhead import Overhead
 from studies.progress import Progress, time_left
 from studies.scale import Scale
 from studies.study import Study, laid_over
@@ -116,6 +118,21 @@ def executions(plan: Sequence[Instance], dataset: str, seed: int) -> dict[str, E
     return result
 
 
+def doomed(wanted: Mapping[tuple[str, int], Execution], store: Store) -> dict[tuple[str, int], str]:
+    """Those that the store remembers to fail, or that build on such a one, with the reason."""
+    reasons: dict[str, str] = {}  # address → reason
+    result = {}
+    for key, execution in wanted.items():
+        if store.has(execution.address):
+            continue
+        own = store.failure(execution.address)
+        above = next((reasons[address] for address in execution.upstreams.values() if address in reasons), None)
+        reason = own if own is not None else above
+        if reason is not None:
+            result[key] = reasons[execution.address] = reason
+    return result
+
+
 def confirm(
     wanted: Mapping[tuple[str, int], Execution],
     store: Store,
@@ -123,11 +140,12 @@ def confirm(
     slots: int,
     expected_s: Mapping[str, float],
     progress: Progress,
+    overhead: Overhead,
 ) -> dict[tuple[str, int], str]:
     """Execute what the store has not, each once and after its upstreams; what waits holds no CPU.
 
     wanted: (instance, seed) → execution, upstreams first. expected_s: instance → seconds, for the time left.
-    Returns the reasons of those that failed. Unwritable where the results folder cannot be written.
+    Returns the reasons of those that failed. Unwritable where the store cannot be written.
     """
     import ray
 
@@ -136,12 +154,12 @@ def confirm(
         if not store.has(execution.address):
             missing.setdefault(execution.address, (key, execution))
     device = "cuda" if scale.num_gpus else "cpu"
-    task = ray.remote(num_cpus=scale.num_cpus, num_gpus=scale.num_gpus, max_retries=1)(_execute)
+    task = ray.remote(num_cpus=scale.num_cpus, num_gpus=scale.num_gpus, max_retries=MAX_LOSSES)(_execute)
     running: dict[Any, str] = {}
     refs: dict[str, Any] = {}
     for address, (_, execution) in missing.items():
         waits_for = [refs[upstream] for upstream in execution.upstreams.values() if upstream in refs]
-        refs[address] = task.remote(asdict(execution), str(store.root), device, scale.num_cpus, *waits_for)
+        refs[address] = task.remote(asdict(execution), store.place, device, scale.num_cpus, *waits_for)
         running[refs[address]] = address
     failed: dict[tuple[str, int], str] = {}
     weights = {address: expected_s.get(key[0], 30.0) for address, (key, _) in missing.items()}
@@ -155,11 +173,12 @@ def confirm(
                 done += weights[address]
                 try:
                     outcome = ray.get(ref)
-                except ray.exceptions.RayError as error:  # a worker that was lost twice, or could not go on
+                except ray.exceptions.RayError as error:  # a worker that was lost too often, or could not go on
                     outcome = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[-300:]}"}
+                overhead.worked(1, outcome.get("spent", {}), outcome.get("busy_s", 0.0))
                 if "unwritable" in outcome:
                     raise Unwritable(outcome["unwritable"])
-                if outcome:
+                if "failed" in outcome:
                     failed[missing[address][0]] = outcome["failed"]
             left = time_left(time.monotonic() - begun_s, done, total) or total / slots
             num_done = len(missing) - len(running)
@@ -169,25 +188,33 @@ def confirm(
             ray.cancel(ref, force=False)
         ray.wait(list(running), num_returns=len(running), timeout=5.0)
         raise
+    finally:
+        overhead.searched(time.monotonic() - begun_s, 0.0)
     return failed
 
 
 def _execute(
-    fields: dict[str, Any], root: str, device: str, num_threads: int, *upstreams: dict[str, str]
-) -> dict[str, str]:
-    """In a worker: make sure that the execution is published; {} where it is, else why: {failed} or {unwritable}."""
+    fields: dict[str, Any], place: str, device: str, num_threads: int, *upstreams: dict[str, Any]
+) -> dict[str, Any]:
+    """In a worker: make sure that the execution is published, or say why not: {failed} or {unwritable}."""
     import torch
 
-    from dehazing.pipeline.execute import execute
+    from dehazing.pipeline.clock import Clock
+    from dehazing.pipeline.execute import executing
+    from dehazing.pipeline.failure import DETERMINISTIC, reason_of
 
-    unmet = [outcome for outcome in upstreams if outcome]
+    unmet = [{"failed": outcome["failed"]} for outcome in upstreams if "failed" in outcome]
+    unmet += [{"unwritable": outcome["unwritable"]} for outcome in upstreams if "unwritable" in outcome]
     if unmet:
         return unmet[0]
     torch.set_num_threads(num_threads)
+    clock, begun_s = Clock(), time.monotonic()
+    outcome: dict[str, Any] = {}
     try:
-        execute(Execution(**fields), Store(root), device=device)
+        for _ in executing(Execution(**fields), open_store(place), device, clock=clock):
+            pass  # epochs are in the published history
     except Unwritable as error:
-        return {"unwritable": str(error)}
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        return {"failed": f"{type(error).__name__}: {error}"}
-    return {}
+        outcome = {"unwritable": str(error)}
+    except DETERMINISTIC as error:
+        outcome = {"failed": reason_of(error)}
+    return {**outcome, "spent": clock.seconds, "busy_s": time.monotonic() - begun_s}

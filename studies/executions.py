@@ -6,6 +6,7 @@ import importlib
 import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from dehazing.stages import KINDS, stage_module
 from dehazing.strict import from_mapping, nearest, to_mapping
 from search_spaces import joint
 from search_spaces.ranges import overridden
+from studies.samplers import sampler_for
 from studies.study import Study, laid_over
 
 BUDGET = ("num_trials", "max_hours", "max_gpu_hours", "batch")  # what may change without being another search
@@ -52,6 +54,22 @@ def ranges_of(study: Study) -> dict[str, Any]:
     """Parameter → its range; those of a jointly searched stage as "role/name"."""
     parts = own_ranges(study).items()
     return {f"{role}/{name}" if role else name: domain for role, ranges in parts for name, domain in ranges.items()}
+
+
+def with_sampler(study: Study) -> Study:
+    """The study with the sampler that its `auto` stands for."""
+    if study.sampler != "auto":
+        return study
+    space, ranges = space_of(study), ranges_of(study)
+    sampling = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen: list[set[str]] = []
+    for _ in range(NUM_SAMPLES):
+        trial = sampling.ask()
+        space(trial)
+        seen.append(set(trial.params))
+    num_conditional = len(set[str]().union(*seen) - seen[0].intersection(*seen))
+    name = sampler_for(ranges, len(study.objective), study.num_trials, num_conditional)
+    return replace(study, sampler=name)  # type: ignore[arg-type]
 
 
 def searched_config(study: Study, suggestion: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Follower:
         self.chosen = journal.chosen(study, optuna_study.get_trials(deepcopy=False))
         self.shares: dict[int, float] = {}  # trial under way → share of its epochs done
         self.done = 0
-        self.epochs: dict[int, int] = {}
+        self.under_way: set[str] = set()  # keys of the stages that are made for trials to build on
         tracker.start(
             Run(
                 key=optuna_study.study_name,
@@ -76,6 +76,8 @@ class Follower:
         """An epoch of an execution that is the result of these trials; of none where it is only built on."""
         epoch = int(result.get("epoch", 0))
         metrics = {name: value for name, value in result.items() if "/" in name and name.split("/")[0] not in PERIODS}
+        if not numbers:
+            self.tracker.log(self._built_on(execution), metrics, step=epoch)
         for number in numbers:
             self.tracker.log(self.key(number), metrics, step=epoch)
             self.shares[number] = min(1.0, epoch / max(1, result.get("num_epochs", 1)))
@@ -93,6 +95,16 @@ class Follower:
         self.tracker.end(key, STATUS[state])
         if state == TrialState.COMPLETE:
             self._compare(self.optuna_study.get_trials(deepcopy=False)[number])
+
+    def built(self, execution: Execution, reason: str | None, metrics: Mapping[str, Any] | None) -> None:
+        """A stage that trials build on has ended: published, or failed."""
+        key = self._built_on(execution)
+        if reason:
+            self.tracker.tag(key, "reason", reason)
+        if metrics is not None:
+            self.tracker.history(key, metrics["history"], metrics["final"])
+        self.tracker.end(key, "FINISHED" if metrics is not None else "FAILED" if reason else "KILLED")
+        self.under_way.discard(key)
 
     def worked(self, executions: Sequence[Execution], result: Mapping[str, Any], seconds: float) -> None:
         """A piece of work has ended, after so many seconds with its slot."""
@@ -113,8 +125,8 @@ class Follower:
         """Close the study's run; trials that are still open go on later, and are closed as killed for now."""
         trials = self.optuna_study.get_trials(deepcopy=False)
         chosen, key = journal.chosen(self.study, trials), self.optuna_study.study_name
-        for number in sorted(self.shares):
-            self.tracker.end(self.key(number), "KILLED")
+        for open_one in [*map(self.key, sorted(self.shares)), *sorted(self.under_way)]:
+            self.tracker.end(open_one, "KILLED")
         if chosen is not None:
             best = {f"best/{o.metric}": v for o, v in zip(self.study.objective, chosen.values, strict=True)}
             self.tracker.log(key, best, step=len(trials))
@@ -125,6 +137,17 @@ class Follower:
     def key(self, number: int) -> str:
         """The name of a trial's run."""
         return f"{self.optuna_study.study_name}/{number}"
+
+    def _built_on(self, execution: Execution) -> str:
+        """The run of a stage that trials build on, opened when it is first heard of."""
+        key = f"{self.optuna_study.study_name}/{execution.address}"
+        if key not in self.under_way:
+            self.under_way.add(key)
+            upstreams = {f"upstream.{role}": address for role, address in execution.upstreams.items()}
+            tags = {"stage": execution.kind, "fingerprint": execution.fingerprint, "seed": str(execution.seed)}
+            name, study = f"{execution.kind} {execution.fingerprint[:8]}", self.optuna_study.study_name
+            self.tracker.start(Run(key, name, study, {**tags, **upstreams}, {}, execution.config))
+        return key
 
     def _compare(self, trial: FrozenTrial) -> None:
         rivals = [trial] if self.chosen is None else [self.chosen, trial]

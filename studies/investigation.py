@@ -22,7 +22,7 @@ from dehazing.data.archive import load_series
 from dehazing.data.dataset import digest
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.series import ensure_series, series_fingerprint
-from dehazing.pipeline.store import open_store, writing
+from dehazing.pipeline.store import writing
 from dehazing.stages import stage_module
 from studies import journal
 from studies.budget import is_whole
@@ -31,6 +31,7 @@ from studies.overhead import Overhead
 from studies.progress import Progress, duration
 from studies.samplers import make_sampler
 from studies.scale import Scale
+from studies.storage import note_store, store_of
 from studies.study import Study
 from studies.tracker import Data, Tracker
 
@@ -48,13 +49,14 @@ class Investigation:
     scale_name: str
     scale: Scale
     studies: Mapping[str, Study]
+    objects: str | None = None  # URL of an object store for the stages; None: that of the results folder
     command: str = ""
     verbose: bool = False
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
         self.root = self.root.expanduser().resolve()
-        self.store = open_store(self.root)
+        self.store = store_of(self.root, self.objects)
         self.begun_s = time.monotonic()
         self.overhead = Overhead()
         self.addresses: dict[str, str] = {}  # study → address of its chosen trial's execution
@@ -79,6 +81,7 @@ class Investigation:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
+            note_store(self.root, self.store)
         if not self.store.has(f"series/{self.series}"):
             self._check_gpus()
             self.progress.say(f"{self.dataset_path.stem}: making the series")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -11,6 +13,9 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, BruteForceSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
+
+FEW = 6  # parameters that a Gaussian process is at home with
+MANY = 300  # trials from which on NSGA-II is worth it
 
 
 class NumberedRandomSampler(BaseSampler):
@@ -40,6 +45,35 @@ class Grid(BruteForceSampler):
 
     def after_trial(self, *ended: Any) -> None:
         """Nothing."""
+
+
+def sampler_for(ranges: Mapping[str, Any], num_objectives: int, num_trials: int, num_conditional: int) -> str:
+    """The sampler that `auto` stands for.
+
+    All points of a space of choices that the budget covers: grid. Few numbers, none under a condition, one objective:
+    a Gaussian process. Several objectives and a large budget: NSGA-II. All else: TPE. num_conditional: parameters that
+    exist only with some values of others.
+    """
+    sizes = [len(_points(domain)) for domain in ranges.values()]
+    if all(sizes) and not num_conditional and math.prod(sizes) <= num_trials:
+        return "grid"
+    varied = [domain for domain in ranges.values() if len(_points(domain)) != 1]
+    if num_objectives > 1:
+        return "nsga2" if num_trials > MANY else "tpe"
+    if not num_conditional and 1 <= len(varied) <= FEW and all("choices" not in domain for domain in varied):
+        return "gp"
+    return "tpe"
+
+
+def _points(domain: Mapping[str, Any]) -> Sequence[Any]:
+    """The values of a range that can be counted; none of one that cannot."""
+    if "choices" in domain:
+        return domain["choices"]
+    if isinstance(domain["low"], int):
+        return range(domain["low"], domain["high"] + 1, domain.get("step", 1))
+    if "step" in domain:
+        return range(int((domain["high"] - domain["low"]) / domain["step"] + 1e-9) + 1)
+    return ()
 
 
 def make_sampler(name: str, seed: int, num_trials: int) -> BaseSampler:

@@ -37,6 +37,8 @@ class Observer(Protocol):
 
     def ended(self, number: int, state: TrialState, reason: str | None, metrics: Mapping[str, Any] | None) -> None: ...
 
+    def built(self, execution: Execution, reason: str | None, metrics: Mapping[str, Any] | None) -> None: ...
+
     def worked(self, executions: Sequence[Execution], result: Mapping[str, Any], seconds: float) -> None: ...
 
 
@@ -99,11 +101,11 @@ class JournalSearch(OptunaSearch):
 
     def reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """An epoch of a piece of work: told to Optuna where it is of a trial's own stage. True: stop it early."""
-        (execution, *_), _ = self._work[trial_id]
+        execution = self._work[trial_id][0][0]
         asked = self._agenda.of(execution.address)
         self._observer.epoch([a.trial.number for a in asked], execution, result)
         value, epoch = result.get(self._study.objective[0].metric), result.get("epoch")
-        if len(self._study.objective) > 1 or not asked or not is_finite(value) or epoch is None:
+        if len(self._study.objective) > 1 or not asked or value is None or not is_finite(value) or epoch is None:
             return False
         with self._timed():
             for one in asked:
@@ -141,6 +143,14 @@ class JournalSearch(OptunaSearch):
             self._agenda.failed(executions, str(result["failed"]))
         else:
             self._agenda.done(executions)
+        for execution in executions:
+            if not self._agenda.of(execution.address):
+                there = self._store.has(execution.address)
+                self._observer.built(
+                    execution,
+                    self._agenda.reason(execution.address),
+                    self._record(execution.address) if there else None,
+                )
         self._settle()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -193,19 +203,26 @@ class JournalSearch(OptunaSearch):
         with self._timed():
             trial.set_user_attr("owner", asdict(Owner.myself()))
             params = self._suggest_from_define_by_run_func(self._space, trial)
-            pipeline = self._make_pipeline(nested(params))
-            target = pipeline[-1]
-            trial.set_user_attr("fingerprint", target.fingerprint)
+            try:
+                pipeline = self._make_pipeline(nested(params))
+            except ValueError as error:  # a combination that the stage refuses
+                self._fail(trial, str(error))
+                return
+            trial.set_user_attr("fingerprint", pipeline[-1].fingerprint)
             trial.set_user_attr("executions", json.dumps([asdict(execution) for execution in pipeline]))
         self._agenda.add(Asked(trial, pipeline, reported))
-        self._observer.begun(trial.number, params, target)
+        self._observer.begun(trial.number, params, pipeline[-1])
+
+    def _fail(self, trial: optuna.Trial, reason: str) -> None:
+        trial.set_user_attr("reason", reason)
+        self._ot_study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def _settle(self) -> None:
         for asked, reason in self._agenda.settled():
             if reason is not None:
                 self._tell(asked, TrialState.FAIL, reason=reason)
                 continue
-            record = json.loads(self._store.read(asked.target, "metrics.json"))
+            record = self._record(asked.target)
             metrics = {**record["final"], **{name: record[name] for name in RUN_METRICS}}
             values = [metrics.get(o.metric) for o in self._study.objective]
             reason = _reason_of_failure(self._study, metrics)
@@ -216,6 +233,9 @@ class JournalSearch(OptunaSearch):
                 for constraint in self._study.constraints:
                     asked.trial.set_constraint(constraint.key, constraint.violation(metrics[constraint.metric]))
             self._tell(asked, TrialState.COMPLETE, values=[float(v) for v in values if v is not None], metrics=record)
+
+    def _record(self, address: str) -> dict[str, Any]:
+        return json.loads(self._store.read(address, "metrics.json"))
 
     def _tell(
         self,

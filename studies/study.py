@@ -16,11 +16,11 @@ from dehazing.strict import from_mapping, nearest
 from studies.metrics import METRICS
 
 FOLDER = Path(__file__).parent
-SAMPLERS = ("tpe", "random", "grid", "gp", "nsga2")
+SAMPLERS = ("auto", "tpe", "random", "grid", "gp", "nsga2")
 # kind → roles that its stage can build on; a role is filled by a study of the kind of that name
 ROLES = {"restorer": ("hvae",), "degrader": ("hvae", "restorer", "unet"), "iterative": KINDS[:-1]}
 RUN_METRICS = ("seconds",)  # of any execution, for constraints
-Sampler = Literal["tpe", "random", "grid", "gp", "nsga2"]
+Sampler = Literal["auto", "tpe", "random", "grid", "gp", "nsga2"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Study:
     num_trials: int
     upstreams: Mapping[str, str] = field(default_factory=dict)
     choose: Choose | None = None
-    sampler: Sampler = "tpe"
+    sampler: Sampler = "auto"
     scheduler: Literal["none", "asha", "median"] = "none"
     grace_epochs: int = 5
     batch: int = 1

@@ -49,7 +49,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         (["run", "--set", "degrader.config.domain=latent"], "`domain` must be one of latents, pixels"),
         (["run", "--set", "degrader.space.anchor.choices=[z_0]"], "`anchor` must be one of none, z_T, z_t"),
         (["run", "--set", "degrader.config.anchor=z_T"], "fix it in the space instead: space.anchor=z_T"),
-        (["run", "--set", "degrader.sampler=tpx"], "`sampler` must be one of tpe"),
+        (["run", "--set", "degrader.sampler=tpx"], "`sampler` must be one of auto, tpe"),
         (["run", "--set", "degrader.nm_trials=5"], "nearest valid key is `num_trials`"),
         (["run", "--set", "scale.num_seds=5"], "nearest valid key is `num_seeds`"),
         (["run", "--set", "dataset.sed=5"], "`seed`"),

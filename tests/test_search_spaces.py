@@ -15,13 +15,13 @@ from dehazing.strict import from_mapping
 from search_spaces import alpha
 from search_spaces.ranges import overridden, suggest
 from studies.executions import check, nested, searched_config, space_of
-from studies.samplers import make_sampler
+from studies.samplers import make_sampler, sampler_for
 from studies.study import SAMPLERS, read_studies
 
 RANGES = {"lr": {"low": 1e-4, "high": 1e-2, "log": True}, "num": {"low": 1, "high": 4}, "kind": {"choices": ("a", "b")}}
 
 
-@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name not in ("gp", "grid")])
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name not in ("gp", "grid", "auto")])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_suggestion_is_a_setting_of_the_stage(kind: str, sampler: str) -> None:
     study = read_studies([kind], "smoke")[kind]
@@ -153,3 +153,21 @@ def test_a_grid_needs_steps() -> None:
         space_of(study)(trial)
         searching.tell(trial, 0.0)
     assert len({str(trial.params) for trial in searching.trials}) == 8, "every point once"
+
+
+@pytest.mark.parametrize(
+    ("ranges", "num_objectives", "num_trials", "num_conditional", "expected"),
+    [
+        ({"a": {"choices": [1, 2]}, "n": {"low": 1, "high": 3}}, 1, 6, 0, "grid"),
+        ({"a": {"choices": [1, 2]}, "n": {"low": 1, "high": 3}}, 1, 5, 0, "tpe"),
+        ({"lr": {"low": 0.0, "high": 1.0, "step": 0.25}}, 1, 5, 0, "grid"),
+        ({"lr": {"low": 1e-4, "high": 1.0, "log": True}, "fixed": {"choices": [3]}}, 1, 20, 0, "gp"),
+        ({"lr": {"low": 1e-4, "high": 1.0, "log": True}}, 1, 20, 1, "tpe"),
+        ({"lr": {"low": 1e-4, "high": 1.0, "log": True}}, 2, 20, 0, "tpe"),
+        ({"lr": {"low": 1e-4, "high": 1.0, "log": True}}, 2, 400, 0, "nsga2"),
+    ],
+)
+def test_the_sampler_that_auto_stands_for_fits_the_space(
+    ranges: dict, num_objectives: int, num_trials: int, num_conditional: int, expected: str
+) -> None:
+    assert sampler_for(ranges, num_objectives, num_trials, num_conditional) == expected

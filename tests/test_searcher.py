@@ -55,6 +55,7 @@ class Told:
         self.endings: dict[int, tuple[str, str | None]] = {}
         self.epochs: list[int] = []
         self.num_worked = 0
+        self.upstreams: list[tuple[str, str | None]] = []
 
     def begun(self, number: int, params: Mapping[str, Any], execution: Execution) -> None:
         """Every trial that ends has begun."""
@@ -64,6 +65,9 @@ class Told:
 
     def ended(self, number: int, state: TrialState, reason: str | None, metrics: Mapping[str, Any] | None) -> None:
         self.endings[number] = (state.name, reason)
+
+    def built(self, execution: Execution, reason: str | None, metrics: Mapping[str, Any] | None) -> None:
+        self.upstreams.append((execution.kind, reason))
 
     def worked(self, executions: Sequence[Execution], result: Mapping[str, Any], seconds: float) -> None:
         self.num_worked += 1
@@ -139,6 +143,19 @@ def test_a_failure_is_told_with_its_reason(tmp_path: Path) -> None:
     search.suggest("a")
     search.on_trial_complete("a", {"failed": "FloatingPointError: the loss", "done": True})
     assert ending(search) == (TrialState.FAIL, "FloatingPointError: the loss")
+
+
+def test_a_suggestion_that_the_stage_refuses_is_a_failed_trial_and_the_study_goes_on(tmp_path: Path) -> None:
+    search = made(tmp_path)
+    pipeline_of_study = search._make_pipeline
+
+    def misspelt_once(suggestion: Mapping[str, Any]) -> Sequence[Execution]:
+        return pipeline_of_study({**suggestion, **({} if len(trials(search)) > 1 else {"lrr": 1e-3})})
+
+    search._make_pipeline = misspelt_once
+    assert search.suggest("a") is not None and len(trials(search)) == 2
+    state, reason = ending(search)
+    assert state == TrialState.FAIL and reason is not None and "unknown key `lrr`" in reason
 
 
 def test_what_was_published_counts_even_if_the_process_was_lost_over_it(tmp_path: Path) -> None:
@@ -228,6 +245,7 @@ def test_a_jointly_searched_upstream_is_made_once_and_waited_for_without_a_slot(
             finish(search, name, work)
     assert sorted(execution.kind for execution in handed) == ["hvae"] * 2 + ["restorer"] * 4
     assert len({execution.address for execution in handed}) == 6
+    assert search._observer.upstreams == [("hvae", None)] * 2
     assert [trial.state for trial in trials(search)] == [TrialState.COMPLETE] * 4
 
 

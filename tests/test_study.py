@@ -41,7 +41,7 @@ def test_a_study_brings_the_studies_that_it_builds_on() -> None:
     ("mapping", "message"),
     [
         ({"samplr": "tpe"}, "unknown key `samplr`; the nearest valid key is `sampler`"),
-        ({"sampler": "tpx"}, "`sampler` must be one of tpe"),
+        ({"sampler": "tpx"}, "`sampler` must be one of auto, tpe"),
         ({"kind": "degradr"}, "the nearest is `degrader`"),
         ({"objective": {"metrik": "val/psnr", "mode": "max"}}, "unknown key `metrik`"),
         ({"objective": []}, "`objective` must name at least one metric"),
@@ -199,6 +199,7 @@ def test_a_point_that_the_space_would_not_take_is_refused(point, lost):
 def test_points_are_asked_first_and_the_rest_is_drawn(tmp_path):
     study = read_studies(["iterative"], "quickstart")["iterative"]
     opened = journal.open_study(journal.storage(tmp_path), "points", study)
+    journal.enqueue(opened, study)
     for point in study.points:
         trial = opened.ask()
         space_of(study)(trial)

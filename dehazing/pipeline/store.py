@@ -26,10 +26,17 @@ from dehazing.pipeline.writing import make_durable, writing
 
 MANIFEST = manifest.NAME
 FAILED = "failed.json"
+POINTER = "store.url"
 
 
 def open_store(place: str | Path) -> Store:
-    """The store at a path (a folder) or at `scheme://…` (an object store); `store.place` opens it again."""
+    """The store at a path (a folder) or at `scheme://…` (an object store); `store.place` opens it again.
+
+    A folder that names an object store in the file `store.url` stands for that one.
+    """
+    if not (isinstance(place, str) and "://" in place):
+        pointer = Path(place).expanduser() / POINTER
+        place = pointer.read_text().strip() if pointer.is_file() else place
     if isinstance(place, str) and "://" in place:
         from dehazing.pipeline.object_store import ObjectStore
 
@@ -225,6 +232,7 @@ def _appear(place: Path, aside: Path, names: Mapping[str, Any], fence: Callable[
     fence()
     (place / FAILED).unlink(missing_ok=True)
     (aside / MANIFEST).replace(place / MANIFEST)
+    make_durable(place)  # before the journals of others say that it is done
 
 
 def _write(folder: Path, name: str, content: bytes | Path, move: bool = False) -> dict[str, int | str]:
