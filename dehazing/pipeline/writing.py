@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +25,12 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def make_durable(path: Path) -> None:
-    """A machine that loses power right after a rename would otherwise find an empty file under the new name."""
+    """Flushes a file or a folder, as a machine that loses power after a rename could find neither old nor new whole."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file servers that cannot flush a folder
+            raise
     finally:
         os.close(descriptor)
