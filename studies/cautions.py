@@ -10,8 +10,10 @@ from optuna.trial import FrozenTrial
 
 from studies import journal
 from studies.expected import Expected
+from studies.forecast import Work
 from studies.investigation import Investigation
 from studies.parameters import Parameter
+from studies.resources import Resources
 from studies.samplers import make_sampler
 from studies.scale import read_scale
 from studies.study import Study
@@ -30,6 +32,27 @@ def cautions_of_studies(
     for name, one in studies.items():
         result += [f"{name}: {text}" for text in _of_budget(one.study, parameters[name], seed)]
         result += [f"{name}: {text}" for text in _of_ranges(one.study, recorded[name] or (), parameters[name])]
+    return result
+
+
+def cautions_of_work(studies: Mapping[str, Expected], work: Mapping[str, Work], resources: Resources) -> list[str]:
+    """Time limits that end a search before its trials do, and executions that failed before."""
+    result = []
+    for name, one in studies.items():
+        slot_h, wall_h = work[name].slot_s / 3600, work[name].slot_s / 3600 / (resources.slots or 1)
+        limits = {"max_hours": wall_h, "max_gpu_hours": slot_h * resources.num_gpus}
+        for key, needed in limits.items():
+            limit = getattr(one.study, key)
+            if limit is not None and needed > limit:
+                result.append(
+                    f"{name}: `{key}` = {limit:g} ends it before its trials do, which take about {needed:.2g}"
+                )
+        if one.failures:
+            reason = next(iter(one.failures.values()))
+            plural = "s" if len(one.failures) > 1 else ""
+            result.append(
+                f"{name}: {len(one.failures)} execution{plural} failed before, and will not be tried: {reason}"
+            )
     return result
 
 

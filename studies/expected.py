@@ -33,7 +33,8 @@ class Expected:
     to come are examples. exact: they are not examples. most: at most so many distinct ones. in_store: addresses that
     are published. over: addresses of trials that failed or were stopped early. settled: the studies that it builds on
     have chosen; otherwise it is planned as if each chose its first trial. targets: the executions of the study's own
-    stage, in the order of the trials. suggestions: those of the trials to come.
+    stage, in the order of the trials. suggestions: those of the trials to come. failures: address → why it failed
+    before, where it will not be tried again.
     """
 
     study: Study
@@ -45,6 +46,7 @@ class Expected:
     most: int
     in_store: frozenset[str]
     over: frozenset[str]
+    failures: Mapping[str, str]
     settled: bool
 
     @property
@@ -99,6 +101,8 @@ def _expected(
     exact = study.sampler in FORESEEABLE or not suggestions
     settled = recorded is not None
     in_store = frozenset(address for address in found if store.has(address)) if settled else frozenset()
+    reasons = {address: store.failure(address) for address in asked - in_store} if settled else {}
+    failures = {address: reason for address, reason in reasons.items() if reason is not None}
     return Expected(
         study=study,
         num_ended=len(ended),
@@ -108,7 +112,8 @@ def _expected(
         exact=exact,
         most=len(found) if exact else _most(study, simulated, len(simulated) - len(suggestions), parameters),
         in_store=in_store,
-        over=frozenset(found) - asked - in_store,
+        over=(frozenset(found) - asked - in_store) | frozenset(failures),
+        failures=failures,
         settled=settled,
     )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -39,6 +41,18 @@ def makespan(jobs: Sequence[tuple[str, float, Collection[str]]], slots: int) -> 
     return now
 
 
+@dataclass(frozen=True)
+class Work:
+    """Executions together: how many, and of how many the cost is unknown; wall_s on the slots; slot_s their sum."""
+
+    executions: int
+    unknown: int
+    wall_s: float
+    slot_s: float
+    published_bytes: float
+    checkpoint_bytes: float
+
+
 class Forecast:
     """Costs of the executions of a plan: from past ones, else timed once for all that should cost the same."""
 
@@ -48,8 +62,7 @@ class Forecast:
         resources: Resources,
         studies: Mapping[str, Expected],
         parameters: Mapping[str, Sequence[Parameter]],
-        confirmed: Mapping[tuple[str, int], Execution],
-        known: bool,
+        confirmed: Iterable[Execution],
         timing: bool,
         resting: ExitStack,
     ) -> None:
@@ -57,12 +70,7 @@ class Forecast:
         self.parameters, self.timing, self.resting = parameters, timing, resting
         self.history = History(investigation.store)
         self.executions = {e.address: e for one in studies.values() for e in one.executions.values()}
-        self.executions |= {execution.address: execution for execution in confirmed.values()}
-        store = investigation.store
-        after = [
-            e for e in {e.address: e for e in confirmed.values()}.values() if not known or not store.has(e.address)
-        ]
-        self.phases = [one.to_do for one in studies.values()] + [after]
+        self.executions |= {execution.address: execution for execution in confirmed}
         self._rehearsal: Rehearsal | None = None
         self._series: Cost | None = None
         self._costs: dict[str, Cost] = {}
@@ -93,30 +101,36 @@ class Forecast:
             groups[key] = groups.get(key, 0) + 1
         return [{"kind": kind, "num": num, **cost.record()} for (kind, cost), num in groups.items()]
 
-    def totals(self) -> dict[str, Any]:
-        """Wall time on the slots, CPU- and GPU-seconds, bytes; executions of unknown cost count nothing there."""
-        slots, wall_s, work_s, disk, unknown = self.resources.slots or 1, 0.0, 0.0, 0.0, 0
+    def work(self, executions: Sequence[Execution], max_hours: float | None = None) -> Work:
+        """What executions cost together, side by side on the slots; max_hours: when no more are begun."""
+        costs = [(execution, self.cost(execution)) for execution in executions]
+        jobs = [(e.address, cost.seconds or 0.0, [*e.upstreams.values()]) for e, cost in costs]
+        slots = self.resources.slots or 1
+        return Work(
+            executions=len(costs),
+            unknown=sum(cost.seconds is None for _, cost in costs),
+            wall_s=min(makespan(jobs, slots), math.inf if max_hours is None else 3600 * max_hours),
+            slot_s=sum(seconds for _, seconds, _ in jobs),
+            published_bytes=sum(cost.published_bytes or 0.0 for _, cost in costs),
+            checkpoint_bytes=sum(sorted(cost.checkpoint_bytes or 0.0 for _, cost in costs)[-slots:]),
+        )
+
+    def totals(self, phases: Sequence[Work]) -> dict[str, Any]:
+        """Of phases, one after the other: wall time, CPU- and GPU-seconds, bytes; what is unknown counts nothing."""
         series = self.series()
-        if series is not None:
-            wall_s += series.seconds or 0.0
-            disk += series.published_bytes or 0.0
-        checkpoints = [0.0]
-        for phase in self.phases:  # a study is done before the next one begins
-            costs = [(execution, self.cost(execution)) for execution in phase]
-            jobs = [(e.address, cost.seconds or 0.0, [*e.upstreams.values()]) for e, cost in costs]
-            wall_s += makespan(jobs, slots)
-            work_s += sum(seconds for _, seconds, _ in jobs)
-            unknown += sum(cost.seconds is None for _, cost in costs)
-            disk += sum(cost.published_bytes or 0.0 for _, cost in costs)
-            checkpoints.append(sum(sorted(cost.checkpoint_bytes or 0.0 for _, cost in costs)[-slots:]))
+        series_s = series.seconds or 0.0 if series else 0.0
+        series_bytes = series.published_bytes or 0.0 if series else 0.0
+        slot_s = sum(phase.slot_s for phase in phases)
         return {
-            "executions": sum(map(len, self.phases)),
-            "unknown": unknown,
+            "executions": sum(phase.executions for phase in phases),
+            "unknown": sum(phase.unknown for phase in phases),
             "series_unknown": series is not None and series.seconds is None,
-            "wall_s": wall_s,
-            "cpu_s": work_s * self.resources.num_cpus + (series.seconds or 0.0 if series else 0.0),
-            "gpu_s": work_s * self.resources.num_gpus,
-            "disk_bytes": disk + max(checkpoints),
+            "wall_s": series_s + sum(phase.wall_s for phase in phases),
+            "cpu_s": series_s + slot_s * self.resources.num_cpus,
+            "gpu_s": slot_s * self.resources.num_gpus,
+            "disk_bytes": series_bytes
+            + sum(phase.published_bytes for phase in phases)
+            + max(phase.checkpoint_bytes for phase in phases),
         }
 
     def _searched(self, kind: str) -> frozenset[str]:
@@ -143,6 +157,7 @@ class Forecast:
             self._series = self._series or Cost(None, None, None, "unknown")
             return None
         if self._rehearsal is None:
+            self.investigation.progress.say("timing what no past execution tells (--no-timing leaves that out)")
             self._rehearsal = self.resting.enter_context(
                 rehearsal(
                     self.investigation.store,

@@ -11,7 +11,8 @@ from studies.progress import duration
 def show(plan: Mapping[str, Any]) -> None:
     """Print what `plan_of` found."""
     series, resources, search = plan["series"], plan["resources"], plan["search"]
-    print(f"experiment {plan['experiment']} in {plan['root']}")
+    elsewhere = f", stages in {plan['store']}" if plan["store"] != plan["root"] else ""
+    print(f"experiment {plan['experiment']} in {plan['root']}{elsewhere}")
     print(f"dataset    {plan['dataset']}")
     to_be_made = f"to be made{_each(series['cost'])}" if "cost" in series else "in the store"
     print(f"series     {series['fingerprint']}, {to_be_made}")

@@ -17,10 +17,11 @@ from dehazing.data.pinhole_series import PinholeSeriesConfig
 from dehazing.data.simulator import stack_places
 from dehazing.data.synthetic import SyntheticConfig
 from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.store import Store
 from studies import asking
-from studies.cautions import cautions_of_investigation, cautions_of_studies
+from studies.cautions import cautions_of_investigation, cautions_of_studies, cautions_of_work
 from studies.expected import Expected, confirmation, expected
-from studies.forecast import Forecast
+from studies.forecast import Forecast, Work
 from studies.investigation import Investigation
 from studies.parameters import Parameter, parameters_of
 from studies.plan_text import show
@@ -62,19 +63,23 @@ def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]
     if set(study_names()) <= set(studies):
         confirmed, known = confirmation(investigation, studies)
     with ExitStack() as resting:
-        forecast = Forecast(investigation, resources, studies, parameters, confirmed, known, timing, resting)
+        forecast = Forecast(investigation, resources, studies, parameters, confirmed.values(), timing, resting)
         series = forecast.series()
-        shown = [_study(one, parameters[name], forecast) for name, one in studies.items()]
-        confirming = _confirmation(investigation, confirmed, known, forecast) if confirmed else None
-        totals = forecast.totals()
+        work = {name: forecast.work(one.to_do, one.study.max_hours) for name, one in studies.items()}
+        shown = [_study(one, parameters[name], forecast, work[name]) for name, one in studies.items()]
+        left = {e.address: e for e in confirmed.values() if not (known and _is_over(investigation.store, e))}
+        confirming = _confirmation(investigation, confirmed, known, forecast, [*left.values()]) if confirmed else None
+        totals = forecast.totals([*work.values(), forecast.work([*left.values()])])
     free_bytes = _free_bytes(investigation)
     warnings = cautions_of_investigation(investigation, bool(confirmed))
     warnings += cautions_of_studies(studies, recorded, parameters, investigation.scale.search_seed)
+    warnings += cautions_of_work(studies, work, resources)
     if free_bytes is not None and (totals["disk_bytes"] or 0) > free_bytes:
         warnings.append("the disk of the results folder has less room than what will be written")
     return {
         "experiment": investigation.experiment,
         "root": str(investigation.root),
+        "store": investigation.store.place,
         "scale": investigation.scale_name,
         "dataset": str(investigation.dataset_path),
         "series": {"fingerprint": investigation.series, "in_store": series is None, "size_px": [*size]}
@@ -94,7 +99,7 @@ def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]
     }
 
 
-def _study(one: Expected, parameters: Sequence[Parameter], forecast: Forecast) -> dict[str, Any]:
+def _study(one: Expected, parameters: Sequence[Parameter], forecast: Forecast, work: Work) -> dict[str, Any]:
     study = one.study
     return {
         "name": study.name,
@@ -118,25 +123,35 @@ def _study(one: Expected, parameters: Sequence[Parameter], forecast: Forecast) -
             "distinct": one.most,
             "exact": one.exact,
             "in_store": len(one.in_store),
+            "failed_before": len(one.failures),
             "to_do": one.num_to_do,
         },
+        "wall_s": work.wall_s,
         "costs": forecast.of(one.to_do),
     }
 
 
 def _confirmation(
-    investigation: Investigation, confirmed: Mapping[tuple[str, int], Execution], known: bool, forecast: Forecast
+    investigation: Investigation,
+    confirmed: Mapping[tuple[str, int], Execution],
+    known: bool,
+    forecast: Forecast,
+    left: Sequence[Execution],
 ) -> dict[str, Any]:
-    found = {execution.address: execution for execution in confirmed.values()}
-    there = [address for address in found if known and investigation.store.has(address)]
+    found = {execution.address for execution in confirmed.values()}
     return {
         "seeds": [*investigation.scale.seeds],
         "instances": [*dict.fromkeys(instance for instance, _ in confirmed)],
         "distinct": len(found),
         "known": known,
-        "in_store": len(there),
-        "costs": forecast.of([execution for address, execution in found.items() if address not in there]),
+        "in_store": sum(known and investigation.store.has(address) for address in found),
+        "costs": forecast.of(left),
     }
+
+
+def _is_over(store: Store, execution: Execution) -> bool:
+    """Whether it is published, or failed in a way that would come again."""
+    return store.has(execution.address) or store.failure(execution.address) is not None
 
 
 def _look_at_series(investigation: Investigation) -> tuple[tuple[str, ...], tuple[int, ...]]:

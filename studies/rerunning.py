@@ -39,8 +39,9 @@ def rerun(arguments: argparse.Namespace) -> int:
     """Repeat a trial from its record; 0 where the numbers are the same, 1 where they are not."""
     if arguments.num_cpus < 1:
         raise ValueError(f"`--num-cpus >= 1` must hold, but is {arguments.num_cpus}.")
-    store = open_store(arguments.storage)
-    recorded = find(arguments.trial, Path(store.root), store, arguments.experiment)
+    root = Path(arguments.storage).expanduser().resolve()
+    store = open_store(root)
+    recorded = find(arguments.trial, root, store, arguments.experiment)
     device = _device(arguments.device, recorded, store)
     _introduce(recorded, store, device)
     threads = torch.get_num_threads()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from pathlib import Path
@@ -14,14 +15,13 @@ import tifffile
 import yaml
 from optuna.trial import TrialState
 
-from studies import journal
+from studies import asking, journal
 from studies.__main__ import main
 from studies.executions import space_of
 from studies.expected import expected
 from studies.investigation import Investigation
 from studies.parameters import Parameter, parameters_of
 from studies.planning import plan_of
-from studies.scale import read_scale
 from studies.study import read_studies
 
 SMOKE = ["--scale", "smoke", "--no-timing"]
@@ -55,7 +55,7 @@ def test_json_has_all_of_it_and_nothing_else(tmp_path: Path, capsys: pytest.Capt
     found = planned(capsys, tmp_path / "results", *SMOKE)
     degrader, iterative = (next(s for s in found["studies"] if s["name"] == name) for name in ("degrader", "iterative"))
     assert degrader["question"].startswith("Which degrader") and degrader["sampler"] == "tpe"
-    assert degrader["executions"] == {"distinct": 2, "exact": False, "in_store": 0, "to_do": 2}
+    assert degrader["executions"] == {"distinct": 2, "exact": False, "in_store": 0, "failed_before": 0, "to_do": 2}
     assert iterative["executions"]["exact"] and not degrader["settled"]
     assert {p["name"]: p["only_with"] for p in iterative["space"]}["alpha/steepness"] == {
         "parameter": "alpha/kind",
@@ -105,31 +105,38 @@ def test_how_many_values_a_parameter_has(domain: dict[str, Any], kind: str, num:
     assert Parameter("name", kind, domain, ()).num_values == num
 
 
-def investigation(root: Path, names: list[str], **settings: dict[str, Any]) -> Investigation:
-    from dehazing.data.dataset import read_dataset
-    from studies.asking import DATASET
-
-    scale = read_scale("smoke")
-    studies = read_studies(names, "smoke", settings)
-    return Investigation(root, "planned", DATASET, read_dataset(DATASET), "smoke", scale, studies)
+def investigation(root: Path, *words: str) -> Investigation:
+    parser = argparse.ArgumentParser()
+    asking.add_names(parser)
+    asking.add_investigation(parser)
+    return asking.investigation(parser.parse_args([*words, "--scale", "smoke", "--storage", str(root)]))
 
 
-GRID = {
-    "sampler": "grid",
-    "num_trials": 8,
-    "space": {"lr": {"choices": [1e-3, 2e-3]}, "weight_decay": {"choices": [0.0]}},
-}
+def settings(**entries: Any) -> list[str]:
+    """--set unet.KEY=VALUE of every entry."""
+    return [word for key, value in entries.items() for word in ("--set", f"unet.{key}={json.dumps(value)}")]
 
 
 def test_a_grid_of_two_points_is_two_executions_however_many_trials(tmp_path: Path) -> None:
-    whole = {**GRID, "space": {**GRID["space"], "share_at_T": {"choices": [0.5]}}}  # type: ignore[dict-item]
-    found = plan_of(investigation(tmp_path, ["unet"], unet=whole), timing=False)
-    assert found["studies"][0]["executions"] == {"distinct": 2, "exact": True, "in_store": 0, "to_do": 2}
+    space = {"lr": {"choices": [1e-3, 2e-3]}, "weight_decay": {"choices": [0.0]}, "share_at_T": {"choices": [0.5]}}
+    asked = investigation(tmp_path, "unet", *settings(sampler="grid", num_trials=8, space=space))
+    found = plan_of(asked, timing=False)
+    numbers = found["studies"][0]["executions"]
+    assert numbers == {"distinct": 2, "exact": True, "in_store": 0, "failed_before": 0, "to_do": 2}
     assert found["search"]["exact"] and found["confirmation"] is None
 
 
+def test_what_failed_before_is_not_counted_as_work(tmp_path: Path) -> None:
+    asked = investigation(tmp_path, "unet", *settings(sampler="random", num_trials=3))
+    first = expected(asked, asked.recorded(), {"unet": parameters_of(asked.studies["unet"])})["unet"].targets[0]
+    asked.store.remember_failure(first.address, "FloatingPointError: planted")
+    found = plan_of(asked, timing=False)
+    assert found["studies"][0]["executions"]["failed_before"] == 1 and found["forecast"]["executions"] == 2
+    assert any("1 execution failed before, and will not be tried: FloatingPointError" in w for w in found["warnings"])
+
+
 def test_recorded_trials_are_not_asked_again(tmp_path: Path) -> None:
-    asked = investigation(tmp_path, ["unet"], unet={"sampler": "random", "num_trials": 4})
+    asked = investigation(tmp_path, "unet", *settings(sampler="random", num_trials=4))
     study = asked.studies["unet"]
     found = asked.open(study)
     before = expected(asked, asked.recorded(), {"unet": parameters_of(study)})["unet"]
@@ -148,7 +155,7 @@ def test_recorded_trials_are_not_asked_again(tmp_path: Path) -> None:
 
 
 def test_a_best_trial_at_the_end_of_its_range_is_warned_about(tmp_path: Path) -> None:
-    asked = investigation(tmp_path, ["unet"])
+    asked = investigation(tmp_path, "unet")
     found = asked.open(asked.studies["unet"])
     ranges = {p.name: p.domain for p in parameters_of(asked.studies["unet"])}
     distributions = {
@@ -207,7 +214,7 @@ def test_a_space_that_cannot_be_pickled_is_refused(
 def test_other_directions_than_those_of_the_study_that_is_there_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = investigation(tmp_path, ["unet"])
+    asked = investigation(tmp_path, "unet")
     key = asked.key(asked.studies["unet"])
     optuna.create_study(storage=journal.storage(asked.root), study_name=key, direction="minimize")
     with pytest.raises(ValueError, match="was begun with the directions"):
