@@ -6,12 +6,16 @@ ARGS   ?=
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: study test lint benchmarks setup clean
+.PHONY: study test test-faults lint benchmarks setup clean
 study: setup
 	$(RUN) -m studies run all $(ARGS)
 
 test: setup
 	$(RUN) -m pytest $(ARGS)
+
+# half an hour: kills at fifty random moments and around every kind of write; a short form is among the tests
+test-faults: setup
+	$(RUN) -m pytest -m faults $(ARGS)
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,330 @@
+"""Runs of the real command in processes that can be killed, and what every ledger says afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import yaml
+from optuna.trial import FrozenTrial, TrialState
+
+from dehazing.pipeline.lease import holder
+from dehazing.pipeline.store import Store
+from studies import journal
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+EXPERIMENT = "lines-smoke"
+LONGEST_S = 400.0  # of any run
+TINY = {"patch_px": 16, "batch_size": 2, "num_epochs": 2, "steps_per_epoch": 1}
+PAIR: dict[str, Any] = {  # two stages searched jointly: five executions for six trials
+    "question": "Which pair?",
+    "kind": "restorer",
+    "objective": {"metric": "val/psnr", "mode": "max"},
+    "sampler": "random",
+    "num_trials": 6,
+    "config": {**TINY, "width": 4},
+    "space": {"share_at_T": 0.4, "lambda_decoder": 0.0, "latent_noise": 0.0, "lr": {"choices": [1e-3, 2e-3, 3e-3]}},
+    "joint": {
+        "hvae": {
+            "config": {**TINY, "width": 4, "latent_channels": [2, 2, 2]},
+            "space": {"beta": {"choices": [0.01, 0.02]}, "lr": 1e-3},
+        }
+    },
+    "scales": {"smoke": {}},
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """The n-th time that a process does what `pattern` matches (sitecustomize.py), killed before or after it."""
+
+    pattern: str
+    n: int
+    when: str
+
+
+def write_study(folder: Path, name: str, study: Mapping[str, Any]) -> Path:
+    """A study's file."""
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(dict(study)))
+    return path
+
+
+def start(
+    root: Path,
+    *words: str,
+    points: Sequence[Point] = (),
+    trace: Path | None = None,
+    stages: Path | None = None,
+    uri: str | None = None,
+) -> subprocess.Popen[str]:
+    """`run WORDS` on a results folder at smoke scale; stages save themselves after every epoch."""
+    counts = root.parent / f"{root.name}-counts"
+    counts.mkdir(parents=True, exist_ok=True)
+    plan = {
+        "root": str(root.resolve()),
+        "trace": str(trace) if trace else None,
+        "points": [{**vars(point), "count": str(counts / str(number))} for number, point in enumerate(points)],
+        "checkpoint_every_s": 0.0,
+    }
+    environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE), "FAULTS": json.dumps(plan)}
+    if stages is not None:
+        environment["FAULTY_STAGES"] = str(stages)
+    if uri is not None:
+        environment["MLFLOW_TRACKING_URI"] = uri
+    return subprocess.Popen(
+        [sys.executable, "-m", "studies", "run", *words, "--scale", "smoke", "--storage", str(root)],
+        cwd=CHECKOUT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit code, and what was said."""
+    try:
+        _, said = process.communicate(timeout=LONGEST_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        _, said = process.communicate()
+        raise AssertionError(f"the run must end within {LONGEST_S:g} s, but: {said}") from None
+    return process.returncode, said
+
+
+def until_it_ends(root: Path, *words: str, points: Sequence[Point] = (), most: int = 12) -> int:
+    """The same command again and again until it is not killed; the exit code must be 0. Returns the kills."""
+    for number in range(most):
+        code, said = finish(start(root, *words, points=points))
+        if code != -signal.SIGKILL:
+            assert code == 0, said
+            return number
+    raise AssertionError(f"killed {most} times, and never through")
+
+
+def all_met(root: Path, points: Sequence[Point]) -> bool:
+    """Whether every point was met."""
+    counts = root.parent / f"{root.name}-counts"
+    return all((counts / str(number)).stat().st_size >= point.n for number, point in enumerate(points))
+
+
+def killed_at_random(root: Path, *words: str, kills: int, seed: int, within_s: float) -> int:
+    """Kills the driver or a worker at seeded random moments, the same command again after the driver; then lets it end.
+
+    Returns how many kills there were: fewer where the study came to its end before.
+    """
+    chance = random.Random(seed)
+    done = 0
+    while True:
+        process = start(root, *words)
+        while done < kills:
+            moment_s = time.monotonic() + chance.uniform(0.2, within_s)
+            is_driver = chance.random() < 0.6
+            while process.poll() is None and time.monotonic() < moment_s:
+                time.sleep(0.02)
+            if process.poll() is not None:
+                break
+            workers = [] if is_driver else _workers(process.pid)
+            with suppress(psutil.Error):
+                (chance.choice(workers) if workers else psutil.Process(process.pid)).kill()
+            done += 1
+            if not workers:
+                break
+        code, said = finish(process)
+        if code != -signal.SIGKILL:
+            assert code == 0, said
+            return done
+
+
+def _workers(driver: int) -> list[psutil.Process]:
+    """Processes that do the studies' work."""
+    found = []
+    with suppress(psutil.Error):
+        for process in psutil.Process(driver).children(recursive=True):
+            with suppress(psutil.Error):
+                if any(word.startswith("ray::") for word in process.cmdline()[:1]):
+                    found.append(process)
+    return sorted(found, key=lambda process: process.pid)
+
+
+# ---- what the ledgers say
+
+
+def trials(root: Path) -> dict[str, list[FrozenTrial]]:
+    """Search → its trials."""
+    storage = journal.storage(root)
+    return {name: optuna.load_study(study_name=name, storage=storage).trials for name in journal.names(root)}
+
+
+def without_seconds(value: Any) -> Any:
+    """A record without what differs between two runs of the same."""
+    if isinstance(value, Mapping):
+        return {k: without_seconds(v) for k, v in value.items() if k not in ("seconds", "device")}
+    return [without_seconds(entry) for entry in value] if isinstance(value, list) else value
+
+
+def table(root: Path) -> list[tuple[Any, ...]]:
+    """(study, number, state, parameters, fingerprint, published numbers of every epoch and of the end)."""
+    store = Store(root)
+    result = []
+    for name, found in trials(root).items():
+        for trial in found:
+            pipeline = journal.pipeline(trial)
+            address = pipeline[-1].address if pipeline else ""
+            there = bool(address) and store.has(address)
+            numbers = without_seconds(json.loads(store.read(address, "metrics.json"))) if there else None
+            result.append((name, trial.number, trial.state.name, trial.params, address, numbers))
+    return sorted(result, key=lambda row: row[:2])
+
+
+def check_ledgers(root: Path, uri: str | None = None, failed: bool = False) -> None:
+    """Nothing lost, doubled or left running in Optuna's journal, in the store and in MLflow; they agree."""
+    found = trials(root)
+    wanted = set()
+    for name, rows in found.items():
+        assert [trial.number for trial in rows] == list(range(len(rows)))
+        states = {trial.state for trial in rows}
+        assert states <= ({TrialState.COMPLETE, TrialState.FAIL} if failed else {TrialState.COMPLETE}), (name, states)
+        wanted |= {e.address for trial in rows if trial.state == TrialState.COMPLETE for e in journal.pipeline(trial)}
+    check_store(root, wanted)
+    check_mlflow(root, found, uri)
+
+
+def check_store(root: Path, wanted: set[str]) -> None:
+    """Exactly what the trials need is published, nobody seems to work on anything, and nothing lies half made."""
+    store = Store(root)
+    assert {address for address in store.addresses() if not address.startswith("series/")} == wanted
+    for address, names in store.files().items():
+        assert holder(store, address) is None, address
+        assert not [name for name in names if name.startswith("publishing-")], (address, names)
+
+
+def client_of(root: Path, uri: str | None = None) -> Any:
+    """MLflow's client of the results folder's database, or of a server."""
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(uri or f"sqlite:///{root / 'mlflow.db'}")
+
+
+def check_mlflow(root: Path, found: Mapping[str, list[FrozenTrial]], uri: str | None = None) -> None:
+    """One run a key, none open, every epoch's metrics there once; nothing waits to be delivered."""
+    folder = root / EXPERIMENT / "mlflow"
+    assert sorted(p.name for p in folder.iterdir() if p.name.startswith(("spool-", "writer-"))) == []
+    client = client_of(root, uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    runs = client.search_runs([experiment.experiment_id], max_results=5000)
+    keys = [run.data.tags["key"] for run in runs]
+    assert sorted(keys) == sorted(set(keys)), "a run was doubled"
+    by_key = dict(zip(keys, runs, strict=True))
+    status = {TrialState.COMPLETE: "FINISHED", TrialState.FAIL: "FAILED", TrialState.PRUNED: "KILLED"}
+    assert not [run.data.tags["key"] for run in runs if run.info.status == "RUNNING"], "a run was left running"
+    store = Store(root)
+    for name, rows in found.items():
+        assert by_key[name].info.status == "FINISHED", name
+        for trial in rows:
+            run = by_key[f"{name}/{trial.number}"]
+            assert run.info.status == status[trial.state], (name, trial.number, run.info.status)
+            assert {k: str(v) for k, v in trial.params.items()} == run.data.params
+            if trial.state == TrialState.COMPLETE:
+                published = json.loads(store.read(journal.pipeline(trial)[-1].address, "metrics.json"))
+                _check_metrics(client, run.info.run_id, published)
+
+
+def _check_metrics(client: Any, run_id: str, published: Mapping[str, Any]) -> None:
+    for name in {name for epoch in published["history"] for name in epoch if "/" in name}:
+        points = client.get_metric_history(run_id, name)
+        by_step = {epoch["epoch"]: epoch[name] for epoch in published["history"] if name in epoch}
+        assert {point.step for point in points} == set(by_step) | {len(published["history"])}, name
+        for step, value in by_step.items():
+            values = {point.value for point in points if point.step == step}
+            final = published["final"].get(name) if step == len(published["history"]) else None
+            assert value in values and values <= {value, final}, (name, step, value, values)
+    for name, value in published["final"].items():
+        assert value in [point.value for point in client.get_metric_history(run_id, name)], name
+
+
+# ---- templates, traces, servers
+
+
+def prepared(root: Path, template: Path) -> Path:
+    """A results folder with a database whose tables are made (that takes seconds), and with the series."""
+    root.mkdir(parents=True)
+    shutil.copy(template / "mlflow.db", root / "mlflow.db")
+    shutil.copytree(template / "stages" / "series", root / "stages" / "series")
+    return root
+
+
+def lines_of(trace: Path) -> list[str]:
+    """ "OPERATION PATH" of a trace."""
+    return [line.split(" ", 1)[1] for line in trace.read_text().splitlines()]
+
+
+def files_below(root: Path) -> Iterable[str]:
+    """Every file, relative."""
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+class Server:
+    """An MLflow server on this machine, on one database and one port through every restart."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder, self.uri = folder, f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        words = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(self.port)]
+        words += ["--host", "127.0.0.1", "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
+        words += ["--artifacts-destination", str(self.folder / "served")]
+        extra = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | extra
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                words, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline_s = time.monotonic() + 120
+        while time.monotonic() < deadline_s:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            time.sleep(0.2)
+        raise TimeoutError((self.folder / "server.log").read_text()[-2000:])
+
+    def kill(self) -> None:
+        """Stop at once."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    """A server on a folder, which has its database."""
+    folder.mkdir(parents=True, exist_ok=True)
+    server = Server(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
