@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from dehazing.pipeline.lease import Owner
 from studies.ledger import Ledger
 from studies.open_run import MAX_TAG, OpenRun
 from studies.refusal import LATER, is_refusal, sentence, status_of
-from studies.spool import Record
+from studies.spool import Record, Segment, records_of
 
 PATIENCE = 8  # attempts at a record on which MLflow fails although it answers, before it counts as refused
 
@@ -28,9 +28,11 @@ PATIENCE = 8  # attempts at a record on which MLflow fails although it answers, 
 class Delivery:
     """Delivers to one experiment. `num_lost` entries were refused for good, `problem` is the first reason."""
 
-    def __init__(self, root: Path, experiment: str, ledger: Ledger) -> None:
-        self.root, self.experiment, self.ledger = root, experiment, ledger
+    def __init__(self, root: Path, experiment: str, owner: Owner, *, is_first: bool = True) -> None:
+        """owner: whose runs they are. is_first: nothing was delivered for it before, so no run of it is open."""
+        self.root, self.experiment, self.ledger = root, experiment, Ledger(root, experiment)
         self.num_lost, self.problem = 0, ""
+        self._owner, self._is_first = owner, is_first
         self._client: Any = None
         self._experiment_id = ""
         self._open: dict[str, OpenRun] = {}
@@ -38,11 +40,13 @@ class Delivery:
         self._num_done = 0  # records of the segment under way
         self._num_failed = 0  # attempts in a row
 
-    def deliver(self, records: Sequence[Record], again: bool) -> None:
-        """Tell MLflow; any exception means that it is away: call again with the same records, later.
+    def deliver(self, segment: Segment | None) -> None:
+        """Tell MLflow; any exception means that it is away: call again with the same segment, later.
 
-        again: some of it may have been delivered by a process that is gone; what that left open is closed.
+        What a segment that was taken over leaves open is closed: its process is gone. None: only connect.
         """
+        records = [] if segment is None else records_of(segment.path)
+        again = segment is not None and (segment.taken_over or not self._is_first)
         try:
             if self._client is None:
                 self._connect()
@@ -52,12 +56,17 @@ class Delivery:
                 self._num_done += 1
             for key in list(self._open):
                 self._attempt(key, partial(self._send, key))
-            if again:
-                self._close({record["key"] for record in records}, records[-1]["at_ms"])
+            if segment is not None and segment.taken_over and records:
+                self._kill({record["key"] for record in records}, records[-1]["at_ms"])
         except Exception:
             self._num_failed += 1
             raise
         self._num_done = self._num_failed = 0
+        if segment is not None:
+            self._is_first = True  # from here on this process knows what it made
+
+    def close(self) -> None:
+        """Nothing to end."""
 
     def _connect(self) -> None:
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
@@ -87,7 +96,7 @@ class Delivery:
                 self.ledger.filled(self._experiment_id)
         for run in self._search(client, "attributes.status = 'RUNNING'"):
             owner = _owner(run)
-            if owner is None or owner.is_gone() or owner == Owner.myself():
+            if owner is None or owner.is_gone() or (owner == self._owner and self._is_first and not self._open):
                 client.set_terminated(run.info.run_id, status="KILLED")
         self._client = client
 
@@ -144,7 +153,7 @@ class Delivery:
         from mlflow.entities import RunTag
 
         key = record["key"]
-        tags = {**record["tags"], "key": key, "owner": json.dumps(asdict(Owner.myself()))}
+        tags = {**record["tags"], "key": key, "owner": json.dumps(asdict(self._owner))}
         parent = self._open[record["parent"]].run_id if record["parent"] in self._open else None
         parent = parent or (self.ledger.run_id(record["parent"]) if record["parent"] else None)
         if parent is not None:
@@ -255,7 +264,7 @@ class Delivery:
         self._client.set_terminated(self._open[key].run_id, status=status, end_time=at_ms)
         del self._open[key]
 
-    def _close(self, keys: set[str], at_ms: int) -> None:
+    def _kill(self, keys: set[str], at_ms: int) -> None:
         """Close what a process that is gone started and did not end."""
         for key in keys & self._open.keys():
             if self._open[key].record is not None:

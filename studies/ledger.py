@@ -46,8 +46,7 @@ class Ledger:
     def run_id(self, key: str) -> str | None:
         """The run of a key, or None where none is known."""
         with self._lock:
-            if key not in self._ids:
-                self._read_on()
+            self._read_on()
             return self._ids.get(key)
 
     def is_filled(self, experiment_id: str) -> bool:

@@ -14,8 +14,9 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,9 +24,19 @@ from dehazing.pipeline.lease import Owner
 
 SEGMENT = 1000  # records of a segment at most, which is what is told again after a crash
 STALE_AFTER_S = 600.0  # without a sign of life, a writer of another host counts as gone
-AGAIN = "-again"  # marks a segment that was taken over: some of it may have been delivered
+AGAIN = "-again"  # marks a segment that was taken over
 
 Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A file of records that is whole; `taken_over`: some of it may have been delivered."""
+
+    path: Path
+    num: int
+    taken_over: bool = False
+
 
 _at_work: set[str] = set()  # writers of this process
 
@@ -42,7 +53,7 @@ class Spool:
         self._file: BinaryIO | None = None
         self._num_open = 0  # records in the segment that is being written
         self._number = 0
-        self._segments: list[tuple[Path, int]] = []  # what is whole: path, number of records
+        self._segments: list[Segment] = []
         self._ready = False
 
     def prepare(self) -> None:
@@ -60,20 +71,20 @@ class Spool:
                 mine = self._next(AGAIN)
                 with suppress(FileNotFoundError):  # another tracker was faster
                     path.rename(mine)
-                    self._segments.append((mine, sum(1 for _ in _records(mine))))
+                    self._segments.append(Segment(mine, len(records_of(mine)), taken_over=True))
             self._ready = True
 
     @property
     def num_records(self) -> int:
         """How many records wait, those of dead writers included."""
         with self._lock:
-            return self._num_open + sum(num for _, num in self._segments)
+            return self._num_open + sum(segment.num for segment in self._segments)
 
     @property
     def num_taken_over(self) -> int:
         """How many of them dead writers left."""
         with self._lock:
-            return sum(num for path, num in self._segments if AGAIN in path.name)
+            return sum(segment.num for segment in self._segments if segment.taken_over)
 
     def append(self, lines: Sequence[bytes]) -> None:
         """Write records, made by `encoded`, durably, all or none; OSError where that fails."""
@@ -97,28 +108,18 @@ class Spool:
             if self._num_open >= SEGMENT:
                 self._finish()
 
-    def oldest(self) -> tuple[list[Record], bool]:
-        """The records of the oldest segment, and whether it was taken over; [] where nothing waits.
-
-        OSError where it cannot be read now.
-        """
+    def oldest(self) -> Segment | None:
+        """The oldest segment, None where nothing waits."""
         with self._lock:
             if not self._segments and self._num_open:
                 self._finish()
-            if not self._segments:
-                return [], False
-            path = self._segments[0][0]
-        with suppress(FileNotFoundError):  # this host was taken for dead: another one delivers it
-            if records := list(_records(path)):
-                return records, AGAIN in path.name
-        self.delivered()
-        return self.oldest()
+            return self._segments[0] if self._segments else None
 
     def delivered(self) -> None:
         """Drop the oldest segment."""
         with self._lock:
-            path, _ = self._segments.pop(0)
-        path.unlink(missing_ok=True)
+            segment = self._segments.pop(0)
+        segment.path.unlink(missing_ok=True)
 
     def touch(self) -> None:
         """A sign of life, for the other hosts."""
@@ -144,7 +145,7 @@ class Spool:
 
     def _finish(self) -> None:
         assert self._file is not None
-        self._segments.append((Path(os.fsdecode(self._file.name)), self._num_open))
+        self._segments.append(Segment(Path(os.fsdecode(self._file.name)), self._num_open))
         self._file.close()
         self._file, self._num_open = None, 0
 
@@ -152,6 +153,16 @@ class Spool:
 def encoded(record: Record) -> bytes:
     """A record as a line; TypeError or ValueError for what JSON cannot hold."""
     return json.dumps(record, default=_plain).encode() + b"\n"
+
+
+def records_of(path: Path) -> list[Record]:
+    """The records of a segment but for lines that were cut off; none where another host took it over."""
+    found: list[Record] = []
+    with suppress(FileNotFoundError):
+        for line in path.read_bytes().splitlines():
+            with suppress(ValueError):
+                found += [record for record in (json.loads(line),) if isinstance(record, dict)]
+    return found
 
 
 def left_behind(folder: Path) -> list[Path]:
@@ -165,15 +176,6 @@ def left_behind(folder: Path) -> list[Path]:
     began_s = {w: min(_changed_s(p) for p in found if _writer(p) == w) for w in writers if _is_gone(folder, w, now_s)}
     gone = [path for path in found if _writer(path) in began_s]
     return sorted(gone, key=lambda p: (p.name.startswith("writer-"), began_s[_writer(p)], _writer(p), p.name))
-
-
-def _records(path: Path) -> Iterator[Record]:
-    """The lines of a segment; one that was cut off while it was written is left out."""
-    for line in path.read_bytes().splitlines():
-        with suppress(ValueError):
-            record = json.loads(line)
-            if isinstance(record, dict):
-                yield record
 
 
 def _plain(value: Any) -> Any:

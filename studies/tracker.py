@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dehazing.pipeline.lease import Owner
+from studies.delivering import DeliveryProcess
 from studies.delivery import Delivery
 from studies.ledger import Ledger, folder_of
 from studies.refusal import sentence
@@ -59,11 +61,16 @@ class Tracker:
     that callers spent in here. What MLflow refused for good is counted in `num_lost`, the first reason is `problem`.
     """
 
-    def __init__(self, root: Path, experiment: str, tags: Mapping[str, str], data: Data) -> None:
+    def __init__(
+        self, root: Path, experiment: str, tags: Mapping[str, str], data: Data, *, is_apart: bool = True
+    ) -> None:
+        """is_apart: MLflow is talked to by a process of its own, else by a thread (starts faster, costs this one)."""
+        root = root.absolute()
         self.tags, self.caller_s = dict(tags), 0.0
         self._root, self._data, self._ledger = root, asdict(data), Ledger(root, experiment)
         self._spool = Spool(folder_of(root, experiment))
-        self._delivery = Delivery(root, experiment, self._ledger)
+        self._delivery: Delivery | DeliveryProcess
+        self._delivery = DeliveryProcess(root, experiment) if is_apart else Delivery(root, experiment, Owner.myself())
         self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._num_asked = self._num_settled = 0  # records of this tracker: all, and those delivered or lost
@@ -101,7 +108,7 @@ class Tracker:
 
     def artifacts(self, key: str, folder: Path, under: str) -> None:
         """The files of a folder as they are when they are delivered, put under `under`."""
-        self._put({"op": "artifacts", "key": key, "folder": str(folder), "under": under})
+        self._put({"op": "artifacts", "key": key, "folder": str(folder.absolute()), "under": under})
 
     def end(self, key: str, status: str) -> None:
         """Close a run: FINISHED, FAILED or KILLED."""
@@ -143,17 +150,21 @@ class Tracker:
             return self._is_settled(wanted)
 
     def close(self, timeout_s: float = 60.0) -> str:
-        """Close what is open as KILLED and deliver what is waiting; one sentence on what MLflow misses, or ""."""
+        """Close what is open as KILLED and deliver what is waiting; one sentence on what MLflow misses, or "".
+
+        timeout_s: without anything being delivered; an MLflow that does not answer is not waited for.
+        """
         if not self._is_closed:
-            deadline_s = time.monotonic() + timeout_s
             self._is_closed = True
             self._queue.put(None)
             self._writer.join(timeout_s)
-            self.flush(max(0.0, deadline_s - time.monotonic()))
+            num_waiting = self.num_waiting + 1
+            while not self.flush(timeout_s) and self.num_waiting < num_waiting:
+                num_waiting = self.num_waiting
+            self._is_over = True
             self._hurry.set()
-            with self._news:
-                self._is_over = True
             self._deliverer.join(0.2)  # it may be in the middle of a call, which does no harm
+            self._delivery.close()
             self._spool.close()
         return self._summary()
 
@@ -274,8 +285,9 @@ class Tracker:
         wait_s = RETRY_S[0]
         while not self._is_over:
             try:
-                records, again = self._spool.oldest()
-                self._delivery.deliver(records, again)  # nothing, too: it closes the runs of dead processes
+                segment = self._spool.oldest()
+                if segment is not None or not self._has_answered:
+                    self._delivery.deliver(segment)  # nothing, too: it closes the runs of dead processes
             except Exception as error:  # MLflow is away, or the disk: nothing is lost, and it is tried again
                 with self._news:
                     self._num_failed += 1
@@ -285,13 +297,13 @@ class Tracker:
                 wait_s = min(2 * wait_s, RETRY_S[1])
                 continue
             wait_s, self._away = RETRY_S[0], ""
-            if records:
+            if segment is not None:
                 self._spool.delivered()
             with self._news:
-                self._num_settled += 0 if again else len(records)
+                self._num_settled += 0 if segment is None or segment.taken_over else segment.num
                 self._has_answered = True
                 self._news.notify_all()
-            self._pause(GATHER_S if len(records) < SEGMENT else 0.0)
+            self._pause(0.0 if segment is not None and segment.num >= SEGMENT else GATHER_S)
 
     def _pause(self, wait_s: float) -> None:
         """Wait, but not when somebody waits for this thread."""

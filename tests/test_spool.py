@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from studies import spool as module
-from studies.spool import SEGMENT, Spool, encoded, left_behind
+from studies.spool import SEGMENT, Spool, encoded, left_behind, records_of
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -29,11 +29,11 @@ def drained(spool: Spool) -> tuple[list[int], list[bool]]:
     """The numbers of all records, and for each segment whether it was taken over."""
     numbers, again = [], []
     while True:
-        records, taken_over = spool.oldest()
-        if not records:
+        segment = spool.oldest()
+        if segment is None:
             return numbers, again
-        numbers += [record["i"] for record in records]
-        again.append(taken_over)
+        numbers += [record["i"] for record in records_of(segment.path)]
+        again.append(segment.taken_over)
         spool.delivered()
 
 
@@ -54,7 +54,9 @@ def test_records_come_back_in_order_and_leave_no_file(tmp_path: Path) -> None:
     assert spool.num_records == 3 * SEGMENT
     assert drained(spool) == (list(range(3 * SEGMENT)), [False] * 3)
     spool.append([encoded({"i": -1, "nan": float("nan"), "text": "ψ\n", "number": np.int64(3)})])
-    record = spool.oldest()[0][0]
+    segment = spool.oldest()
+    assert segment is not None
+    (record,) = records_of(segment.path)
     assert record["text"] == "ψ\n" and record["number"] == 3
     spool.delivered()
     spool.close()

@@ -65,8 +65,8 @@ def points(root: Path, run: Any, metric: str) -> list[tuple[int, float]]:
     return sorted((p.step, p.value) for p in client_of(root).get_metric_history(run.info.run_id, metric))
 
 
-def tracking(root: Path) -> Tracker:
-    return Tracker(root, "lines-smoke", {"git_commit": "c0ffee"}, DATA)
+def tracking(root: Path, is_apart: bool = False) -> Tracker:
+    return Tracker(root, "lines-smoke", {"git_commit": "c0ffee"}, DATA, is_apart=is_apart)
 
 
 def test_runs_are_nested_and_carry_what_was_told(root: Path) -> None:
@@ -241,6 +241,30 @@ def test_a_full_batch_and_many_trials_cost_their_callers_little(root: Path) -> N
     assert points(root, found["random/7"], "val/psnr") == [(e, 20.0 + e) for e in range(5)]
 
 
+def test_a_delivering_process_that_is_killed_is_started_again(root: Path) -> None:
+    import psutil
+
+    tracker = tracking(root, is_apart=True)
+    tracker.start(Run("unet", "unet"))
+    assert tracker.flush()
+    for i in range(30):
+        key = f"unet/{i}"
+        tracker.start(Run(key, f"unet {i}", "unet", params={"lr": i}))
+        tracker.log(key, {"val/psnr": 1.0 * i}, step=1)
+        tracker.end(key, "FINISHED")
+    time.sleep(1.5)  # in the middle of them
+    (child,) = [c for c in psutil.Process().children() if "studies.delivering" in c.cmdline()]
+    child.kill()
+    tracker.end("unet", "FINISHED")
+    while tracker.num_waiting:
+        tracker.flush()
+    assert tracker.close() == ""
+    assert not [c for c in psutil.Process().children() if "studies.delivering" in c.cmdline()]
+    found = runs(root)
+    assert len(found) == 31 and {run.info.status for run in found.values()} == {"FINISHED"}
+    assert all(points(root, found[f"unet {i}"], "val/psnr") == [(1, float(i))] for i in range(30))
+
+
 # ---- behind a server
 
 
@@ -297,7 +321,7 @@ def test_a_server_that_is_killed_in_the_middle_loses_nothing(root: Path, monkeyp
     with served(root, monkeypatch) as server:
         server.start()
         server.wait()
-        tracker = tracking(root)
+        tracker = tracking(root, is_apart=True)
         tracker.start(Run("unet", "unet", texts={"git.patch": "+1\n"}))
         begun_s = time.monotonic()
         num, num_epochs = 12, 20
