@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,9 +36,17 @@ def cautions_of_studies(
     return result
 
 
-def cautions_of_work(studies: Mapping[str, Expected], work: Mapping[str, Work], resources: Resources) -> list[str]:
-    """Time limits that end a search before its trials do, and executions that failed before."""
+def cautions_of_work(
+    studies: Mapping[str, Expected], work: Mapping[str, Work], resources: Resources, load: float
+) -> list[str]:
+    """Time limits that end a search before its trials do, executions that failed before, and a busy machine.
+
+    load: processes that waited for a CPU when the timing began; 0 where nothing was timed.
+    """
     result = []
+    num_cpus = os.cpu_count() or 1
+    if load > num_cpus:
+        result.append(f"this machine is busy (a load of {load:.2g} on {num_cpus} CPUs), so what was timed is high")
     for name, one in studies.items():
         slot_h, wall_h = work[name].slot_s / 3600, work[name].slot_s / 3600 / (resources.slots or 1)
         limits = {"max_hours": wall_h, "max_gpu_hours": slot_h * resources.num_gpus}

@@ -71,6 +71,7 @@ class Forecast:
         self.history = History(investigation.store)
         self.executions = {e.address: e for one in studies.values() for e in one.executions.values()}
         self.executions |= {execution.address: execution for execution in confirmed}
+        self.num_timed = 0
         self._rehearsal: Rehearsal | None = None
         self._series: Cost | None = None
         self._costs: dict[str, Cost] = {}
@@ -150,6 +151,7 @@ class Forecast:
         prepared = self._prepared()
         if prepared is None:
             return Cost(None, None, None, "unknown: no past execution, and no GPU here to time it on")
+        self.num_timed += 1
         return prepared.cost(execution)
 
     def _prepared(self) -> Rehearsal | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -52,6 +53,7 @@ def plan(arguments: argparse.Namespace) -> int:
 
 def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]:
     """All that `plan` says, as JSON has it; ValueError for what would fail later."""
+    load = os.getloadavg()[0]
     resources = resources_of(investigation.scale, investigation.scale_name)
     notes, size = _look_at_series(investigation)
     investigation._check_patches(size)
@@ -73,7 +75,7 @@ def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]
     free_bytes = _free_bytes(investigation)
     warnings = cautions_of_investigation(investigation, bool(confirmed))
     warnings += cautions_of_studies(studies, recorded, parameters, investigation.scale.search_seed)
-    warnings += cautions_of_work(studies, work, resources)
+    warnings += cautions_of_work(studies, work, resources, load if forecast.num_timed else 0.0)
     if free_bytes is not None and (totals["disk_bytes"] or 0) > free_bytes:
         warnings.append("the disk of the results folder has less room than what will be written")
     return {

@@ -184,4 +184,4 @@ def _affordable(dataset: DatasetConfig) -> tuple[DatasetConfig, float]:
         ensure_series(with_fields({**dict.fromkeys(num, 1), "train": 4}), trial, progress=False)
         field_s = (time.monotonic() - started) / 6
     share = min(1.0, SERIES_S / (field_s * sum(num.values())))
-    return (dataset, 1.0) if share == 1 else (with_fields({k: max(2, int(v * share)) for k, v in num.items()}), share)
+    return (dataset, 1.0) if share > 0.5 else (with_fields({k: max(2, int(v * share)) for k, v in num.items()}), share)

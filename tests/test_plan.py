@@ -176,6 +176,27 @@ def test_a_best_trial_at_the_end_of_its_range_is_warned_about(tmp_path: Path) ->
     assert not any("`share_at_T`" in warning for warning in warnings)
 
 
+JOINT = """
+question: Does it help to search both at once?
+kind: restorer
+objective: {metric: val/psnr, mode: max}
+sampler: SAMPLER
+joint:
+  hvae: {config: {width: 8, num_epochs: 1}, space: {beta: {choices: [0.001, 0.01]}, lr: 0.001}}
+space: {share_at_T: {choices: [0.25, 0.5]}, lr: {choices: [0.001, 0.002]}, lambda_decoder: 0.0, latent_noise: 0.0}
+scales: {smoke: {num_trials: 40, config: {width: 8, patch_px: 32, num_epochs: 1}}}
+"""
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_joint_search_makes_each_upstream_once(sampler: str, tmp_path: Path) -> None:
+    (tmp_path / "both.yaml").write_text(JOINT.replace("SAMPLER", sampler))
+    (study,) = plan_of(investigation(tmp_path / "results", str(tmp_path / "both.yaml")), timing=False)["studies"]
+    assert study["executions"]["distinct"] == 2 + 8 and study["executions"]["exact"] == (sampler == "random")
+    assert {cost["kind"] for cost in study["costs"]} == {"hvae", "restorer"} and study["joint"] == ["hvae"]
+    assert "hvae/beta" in [parameter["name"] for parameter in study["space"]]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
