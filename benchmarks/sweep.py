@@ -99,7 +99,7 @@ def compare(root: Path, num: int, num_alone: int, num_blocks: int = 4, **dataset
     configurations = drawn(num)
     executions = executions_of(configurations, series, upstreams)
     chosen = random.Random(SEED).sample(executions, min(num_alone, num))
-    seconds = dict.fromkeys(WAYS, 0.0)
+    seconds, cpu_s = dict.fromkeys(WAYS, 0.0), dict.fromkeys(WAYS, 0.0)
     tables: dict[str, dict[str, pd.DataFrame]] = {way: {} for way in WAYS}
     with own_store(root, [f"series/{series}", *upstreams.values()]) as store:
         execute(chosen[0], store)  # nothing is timed before torch has warmed up
@@ -107,11 +107,11 @@ def compare(root: Path, num: int, num_alone: int, num_blocks: int = 4, **dataset
         blocks = [chosen[k::num_blocks] for k in range(num_blocks)]
         for number, block in enumerate(blocks):
             if number == (num_blocks + 1) // 2:
-                begun = time.perf_counter()
+                begun, begun_cpu = time.perf_counter(), time.process_time()
                 with counted_calls() as called:
                     fields.forget()
                     execute_together(executions, store)
-                seconds_together = time.perf_counter() - begun
+                seconds_together, cpu_s_together = time.perf_counter() - begun, time.process_time() - begun_cpu
                 together = {execution.address: table_of(store, execution) for execution in chosen}
                 remove(store)
             for way, drop in WAYS.items():
@@ -120,10 +120,11 @@ def compare(root: Path, num: int, num_alone: int, num_blocks: int = 4, **dataset
                     execute(chosen[0], store)
                     remove(store)
                 for execution in block:
-                    begun = time.perf_counter()
+                    begun, begun_cpu = time.perf_counter(), time.process_time()
                     drop()
                     execute(execution, store)
                     seconds[way] += time.perf_counter() - begun
+                    cpu_s[way] += time.process_time() - begun_cpu
                     tables[way][execution.address] = table_of(store, execution)
                 remove(store)
     largest = {
@@ -140,6 +141,7 @@ def compare(root: Path, num: int, num_alone: int, num_blocks: int = 4, **dataset
         "per_second_together": rate,
         "per_second_alone": per_second,
         "ratio": {way: rate / alone for way, alone in per_second.items()},
+        "cpu_s_each": {"together": cpu_s_together / num} | {way: spent / len(chosen) for way, spent in cpu_s.items()},
         "largest_difference_db": largest,
         "calls": dict(called),
         "distinct_prefixes": expected,
@@ -190,12 +192,16 @@ def counted_calls() -> Iterator[Counter[str]]:
 def report(record: dict[str, Any]) -> str:
     """The figures as text."""
     num, alone = record["configurations"], record["measured_alone"]
-    lines = [f"{num} configurations in one batch: {record['per_second_together']:.2f} a second"]
+    lines = [
+        f"{num} configurations in one batch: {record['per_second_together']:.2f} a second"
+        f" ({record['cpu_s_each']['together']:.2f} CPU-seconds each)"
+    ]
     if alone < num:
         lines.append(f"(one by one: {alone} of them, drawn at random, as all would take too long)")
     for way, rate in record["per_second_alone"].items():
         lines.append(
-            f"one by one, {way + ':':15} {rate:.2f} a second; the batch is {record['ratio'][way]:.1f} times as fast, "
+            f"one by one, {way + ':':15} {rate:.2f} a second; the batch is {record['ratio'][way]:.1f} times as fast "
+            f"({record['cpu_s_each'][way] / record['cpu_s_each']['together']:.1f} by CPU time), "
             f"largest difference {record['largest_difference_db'][way]:.1e} dB"
         )
     lines.append(f"calls in the batch:      {record['calls']}")

@@ -99,7 +99,7 @@ class HVAE(nn.Module):
             means[i] = q.mean
             return q.mean
 
-        self._down_the_ladder(self._up_the_ladder(x), mean)
+        self._down_the_ladder(self._up_the_ladder(x), mean, to_the_image=False)
         return tuple((means[i] - m) / s for i, (m, s) in enumerate(self._statistics()))
 
     def decode(self, z: Latent) -> Tensor:
@@ -139,7 +139,7 @@ class HVAE(nn.Module):
             posteriors[i] = q
             return q.mean
 
-        self._down_the_ladder(self._up_the_ladder(x), mean)
+        self._down_the_ladder(self._up_the_ladder(x), mean, to_the_image=False)
         return [posteriors[i] for i in range(len(self.groups))]
 
     def _up_the_ladder(self, x: Tensor) -> list[Tensor]:
@@ -154,7 +154,9 @@ class HVAE(nn.Module):
         seen: Sequence[Tensor | None],
         choose: Callable[[int, Gaussian, Gaussian], Tensor],
         like: Tensor | None = None,
+        to_the_image: bool = True,
     ) -> Tensor:
+        """The padded image's mean; or, not `to_the_image`, the state at which the finest group was chosen."""
         coarsest = seen[-1] if like is None else like
         assert coarsest is not None
         h = self.top.expand(len(coarsest), -1, *coarsest.shape[-2:])
@@ -162,7 +164,10 @@ class HVAE(nn.Module):
             group, seen_i = self.groups[i], seen[i]
             p = group.p(h)
             q = p if seen_i is None else group.q(h, seen_i)
-            h = self.ups[i](group(h, choose(i, q, p)))
+            z_i = choose(i, q, p)
+            if i == 0 and not to_the_image:
+                return h
+            h = self.ups[i](group(h, z_i))
         return self.head(h)
 
     def _statistics(self) -> list[tuple[Tensor, Tensor]]:
