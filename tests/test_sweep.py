@@ -6,6 +6,7 @@ import weakref
 import pytest
 import torch
 
+from benchmarks import sweep as benchmark
 from benchmarks.prefixes import distinct_calls
 from dehazing.inference import COMBINATIONS, REFINEMENTS, VARIANTS, WITHOUT_G, Networks, Settings
 from dehazing.schedules import combine_alpha
@@ -178,3 +179,13 @@ def test_no_more_latents_are_held_than_one_trajectory_has():
     many = [("combine_both", "blind", settings([k / 40] * (T + 1))) for k in range(1, 40)]
     assert most_held(many) <= most_held(many[:1]) + T
     assert most_held(CONFIGURATIONS) <= 3 * T
+
+
+@pytest.mark.slow
+def test_the_benchmark_finds_as_many_calls_as_prefixes_and_the_same_numbers(tmp_path):
+    small = {"field_px": 64, "pad_px": 16, "dz_um": 1.0, "depth_um": 3.0}
+    fields = {"train": 2, "validation": 2, "test": 1}
+    record = benchmark.compare(tmp_path, num=12, num_alone=3, num_blocks=2, num_fields=fields, **small)
+    assert record["calls"] == record["distinct_prefixes"] and record["calls"]["R"] > 12
+    assert set(record["largest_difference_db"].values()) == {0.0}
+    assert f"{record['ratio']['all kept']:.1f} times as fast" in benchmark.report(record)
