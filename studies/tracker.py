@@ -6,12 +6,9 @@ holds nobody up, and what waits outlives the process.
 
 from __future__ import annotations
 
-import numbers
-import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,14 +18,11 @@ from studies.delivering import DeliveryProcess
 from studies.delivery import Delivery
 from studies.ledger import Ledger, folder_of
 from studies.refusal import sentence
-from studies.spool import SEGMENT, Record, Spool, encoded, left_behind
-from studies.system import SystemFigures
+from studies.spool import SEGMENT, Record, Spool, left_behind
+from studies.spooling import SpoolWriter
 
 GATHER_S = 1.0  # calls of this time go to MLflow in one batch
 RETRY_S = (0.5, 15.0)  # first and longest wait for an MLflow that is away
-SAMPLE_S = 10.0  # between two looks at the machine
-TOUCH_S = 60.0  # between two signs of life
-MOST_IN_MEMORY = 200_000  # calls, where even the spool cannot be written
 
 
 @dataclass(frozen=True)
@@ -66,26 +60,20 @@ class Tracker:
     ) -> None:
         """is_apart: MLflow is talked to by a process of its own, else by a thread (starts faster, costs this one)."""
         root = root.absolute()
-        self.tags, self.caller_s = dict(tags), 0.0
-        self._root, self._data, self._ledger = root, asdict(data), Ledger(root, experiment)
+        self.caller_s = 0.0
+        self._ledger = Ledger(root, experiment)
         self._spool = Spool(folder_of(root, experiment))
         self._delivery: Delivery | DeliveryProcess
         self._delivery = DeliveryProcess(root, experiment) if is_apart else Delivery(root, experiment, Owner.myself())
-        self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._num_asked = self._num_settled = 0  # records of this tracker: all, and those delivered or lost
-        self._num_failed = 0  # attempts to deliver, ever
-        self._away = ""  # why the last one failed
+        self._writer = SpoolWriter(self._spool, tags, asdict(data))
+        self._num_delivered = self._num_failed = 0  # records of this tracker; attempts, ever
+        self._away = ""  # why the last attempt failed
         self._has_answered = False
-        self._num_unwritable, self._unwritable = 0, ""  # lost as the spool could not be written
         self._news = threading.Condition()  # something was delivered, or could not be
         self._hurry = threading.Event()  # somebody waits
         self._is_closed = self._is_over = False
-        self._open: dict[str, bool] = {}  # key → whether it has the machine's figures, of the runs that are open
-        self._writer = threading.Thread(target=self._write, name="mlflow-spool", daemon=True)
-        self._deliverer = threading.Thread(target=self._deliver, name="mlflow-delivery", daemon=True)
-        self._writer.start()
-        self._deliverer.start()
+        self._thread = threading.Thread(target=self._deliver, name="mlflow-delivery", daemon=True)
+        self._thread.start()
 
     def start(self, run: Run) -> None:
         """Open a run, or go on with the one that has this key."""
@@ -121,17 +109,17 @@ class Tracker:
     @property
     def num_waiting(self) -> int:
         """How many entries MLflow was not told yet, those of dead processes included."""
-        return self._queue.qsize() + self._spool.num_records
+        return self._writer.num_waiting + self._spool.num_records
 
     @property
     def num_lost(self) -> int:
         """How many entries were given up."""
-        return self._delivery.num_lost + self._num_unwritable
+        return self._delivery.num_lost + self._writer.num_lost
 
     @property
     def problem(self) -> str:
         """Why the first one was given up."""
-        return self._delivery.problem or self._unwritable
+        return self._delivery.problem or self._writer.problem
 
     def flush(self, timeout_s: float = 60.0) -> bool:
         """Wait for MLflow; whether everything asked so far, and what dead processes left, is delivered or given up.
@@ -139,8 +127,7 @@ class Tracker:
         Where MLflow is away, two attempts end the waiting.
         """
         deadline_s = time.monotonic() + timeout_s
-        with self._lock:
-            wanted = self._num_asked
+        wanted = self._writer.num_put
         with self._news:
             failed = self._num_failed
             while not self._is_settled(wanted) and self._num_failed < failed + 2 and time.monotonic() < deadline_s:
@@ -156,20 +143,20 @@ class Tracker:
         """
         if not self._is_closed:
             self._is_closed = True
-            self._queue.put(None)
-            self._writer.join(timeout_s)
+            self._writer.close(timeout_s)
             num_waiting = self.num_waiting + 1
             while not self.flush(timeout_s) and self.num_waiting < num_waiting:
                 num_waiting = self.num_waiting
             self._is_over = True
             self._hurry.set()
-            self._deliverer.join(0.2)  # it may be in the middle of a call, which does no harm
+            self._thread.join(0.2)  # it may be in the middle of a call, which does no harm
             self._delivery.close()
             self._spool.close()
         return self._summary()
 
     def _is_settled(self, wanted: int) -> bool:
-        return self._has_answered and self._num_settled >= wanted and not self._spool.num_taken_over
+        settled = self._num_delivered + self._writer.num_lost
+        return self._has_answered and settled >= wanted and not self._spool.num_taken_over
 
     def _summary(self) -> str:
         said = []
@@ -185,101 +172,9 @@ class Tracker:
 
     def _put(self, record: Record, at_s: float | None = None) -> None:
         begun_s = time.perf_counter()
-        if self._is_closed:
-            self._give_up(1, "it was asked for after the end")
-            return
         record["at_ms"] = int((time.time() if at_s is None else at_s) * 1000)
-        with self._lock:
-            self._num_asked += 1
-            self._queue.put(record)
-            self.caller_s += time.perf_counter() - begun_s
-
-    # ---- the writer's thread
-
-    def _write(self) -> None:
-        lines = self._appended([], is_last=False)
-        figures = SystemFigures(self._root)
-        sampled_s = touched_s = time.monotonic()
-        is_last = False
-        while not is_last:
-            records = self._gathered(wait_s=1.0)
-            is_last = None in records
-            now_s = time.monotonic()
-            for record in records:
-                lines += self._line(record) if record is not None else []
-            if is_last:
-                lines += [line for key in list(self._open) for line in self._own("end", key, status="KILLED")]
-            elif any(self._open.values()) and (figures is None or now_s - sampled_s > SAMPLE_S):
-                figures, sampled_s = figures or SystemFigures(self._root), now_s
-                sample = figures.sample()
-                lines += [
-                    line
-                    for key, wants in self._open.items()
-                    if wants
-                    for line in self._own("system", key, metrics=sample)
-                ]
-            if now_s - touched_s > TOUCH_S:
-                self._spool.touch()
-                touched_s = now_s
-            lines = self._appended(lines, is_last)
-
-    def _gathered(self, wait_s: float) -> list[Record | None]:
-        """What was asked, after waiting for the first call."""
-        records: list[Record | None] = []
-        with suppress(queue.Empty):
-            records.append(self._queue.get(timeout=wait_s))
-            while len(records) < SEGMENT:
-                records.append(self._queue.get_nowait())
-        return records
-
-    def _own(self, op: str, key: str, **more: Any) -> list[bytes]:
-        with self._lock:
-            self._num_asked += 1
-        return self._line({"op": op, "key": key, "at_ms": int(time.time() * 1000), **more})
-
-    def _line(self, record: Record) -> list[bytes]:
-        """The record as the spool holds it, whole: who delivers it may be another process."""
-        try:
-            return [encoded(self._completed(record))]
-        except (AttributeError, LookupError, TypeError, ValueError) as error:  # not what was asked for
-            self._give_up(1, sentence(error))
-            return []
-
-    def _completed(self, record: Record) -> Record:
-        if record["op"] == "start":
-            tags = {name: str(value) for name, value in {**self.tags, **record["tags"]}.items()}
-            params = {name: str(value) for name, value in record["params"].items()}
-            self._open[record["key"]] = record.pop("system")
-            record |= {"tags": tags, "params": params, "data": self._data}
-        elif record["op"] == "end":
-            self._open.pop(record["key"], None)
-        elif record["op"] == "log":
-            record["metrics"] = {name: float(v) for name, v in record["metrics"].items() if _is_number(v)}
-        return record
-
-    def _appended(self, lines: list[bytes], is_last: bool) -> list[bytes]:
-        """Appends to the spool; returns what could not be, for the next time."""
-        try:
-            self._spool.prepare()
-            while lines:
-                self._spool.append(lines[:SEGMENT])
-                lines = lines[SEGMENT:]
-        except OSError as error:
-            excess = len(lines) if is_last else max(0, len(lines) - MOST_IN_MEMORY)
-            if excess:
-                self._give_up(excess, sentence(error))
-                lines = lines[: len(lines) - excess]
-            if not is_last:
-                time.sleep(0.5)
-        return lines
-
-    def _give_up(self, num: int, reason: str) -> None:
-        with self._news:
-            self._num_unwritable += num
-            self._num_settled += num
-            self._unwritable = self._unwritable or reason
-
-    # ---- the deliverer's thread
+        self._writer.put(record)
+        self.caller_s += time.perf_counter() - begun_s
 
     def _deliver(self) -> None:
         wait_s = RETRY_S[0]
@@ -300,7 +195,7 @@ class Tracker:
             if segment is not None:
                 self._spool.delivered()
             with self._news:
-                self._num_settled += 0 if segment is None or segment.taken_over else segment.num
+                self._num_delivered += 0 if segment is None or segment.taken_over else segment.num
                 self._has_answered = True
                 self._news.notify_all()
             self._pause(0.0 if segment is not None and segment.num >= SEGMENT else GATHER_S)
@@ -318,7 +213,3 @@ def is_needed(root: Path, experiment: str) -> bool:
     Or it left runs open, which a tracker closes.
     """
     return bool(left_behind(folder_of(root, experiment)))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
