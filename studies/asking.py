@@ -80,6 +80,7 @@ def investigation(arguments: argparse.Namespace) -> Investigation:
         scale=scale,
         studies=studies,
         objects=arguments.store,
+        retry_failed=getattr(arguments, "retry_failed", False),
         command=shlex.join(["python", "-m", "studies", *sys.argv[1:]]),
         verbose=arguments.verbose,
     )

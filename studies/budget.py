@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from dehazing.pipeline.store import writing
+from studies import journal
 from studies.study import Study
 
 HOUR_S = 3600.0
@@ -61,8 +62,9 @@ class Budget:
 
 
 def num_taken(optuna_study: optuna.Study) -> int:
-    """How many trials were ever asked for; those that only wait in a queue were not."""
-    return sum(trial.state != TrialState.WAITING for trial in optuna_study.get_trials(deepcopy=False))
+    """How many trials count: all that were asked for, but for the failed ones that are tried again as others."""
+    asked = sum(trial.state != TrialState.WAITING for trial in optuna_study.get_trials(deepcopy=False))
+    return asked - len(optuna_study.user_attrs.get(journal.RETRIED, ()))
 
 
 def is_whole(study: Study, optuna_study: optuna.Study) -> bool:
@@ -73,4 +75,4 @@ def is_whole(study: Study, optuna_study: optuna.Study) -> bool:
     spent = optuna_study.user_attrs.get(SPENT, {})
     hours = ((study.max_hours, spent.get("wall_s", 0.0)), (study.max_gpu_hours, spent.get("gpu_s", 0.0)))
     out_of_time = any(most is not None and seconds >= most * HOUR_S for most, seconds in hours)
-    return out_of_time or sum(trial.state != TrialState.WAITING for trial in trials) >= study.num_trials
+    return out_of_time or num_taken(optuna_study) >= study.num_trials

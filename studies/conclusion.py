@@ -75,6 +75,9 @@ def wanted_of(investigation: Investigation, plan: list[Instance]) -> Wanted:
 
 def _confirmed(investigation: Investigation, plan: list[Instance], wanted: Wanted) -> dict[str, str]:
     """Executes what the store has not; instance → why it failed, noted among the failures."""
+    if investigation.retry_failed:
+        for execution in wanted.values():
+            investigation.store.forget_failure(execution.address)
     failed = doomed(wanted, investigation.store)
     left = {key: execution for key, execution in wanted.items() if key not in failed}
     missing = [key for key, execution in left.items() if not investigation.store.has(execution.address)]

@@ -159,7 +159,7 @@ def confirm(
     refs: dict[str, Any] = {}
     for address, (_, execution) in missing.items():
         waits_for = [refs[upstream] for upstream in execution.upstreams.values() if upstream in refs]
-        refs[address] = task.remote(asdict(execution), store.place, device, scale.num_cpus, *waits_for)
+        refs[address] = task.remote(address, asdict(execution), store.place, device, scale.num_cpus, *waits_for)
         running[refs[address]] = address
     failed: dict[tuple[str, int], str] = {}
     weights = {address: expected_s.get(key[0], 30.0) for address, (key, _) in missing.items()}
@@ -194,7 +194,7 @@ def confirm(
 
 
 def _execute(
-    fields: dict[str, Any], place: str, device: str, num_threads: int, *upstreams: dict[str, Any]
+    address: str, fields: dict[str, Any], place: str, device: str, num_threads: int, *upstreams: dict[str, Any]
 ) -> dict[str, Any]:
     """In a worker: make sure that the execution is published, or say why not: {failed} or {unwritable}."""
     import torch
@@ -211,7 +211,7 @@ def _execute(
     clock, begun_s = Clock(), time.monotonic()
     outcome: dict[str, Any] = {}
     try:
-        for _ in executing(Execution(**fields), open_store(place), device, clock=clock):
+        for _ in executing(Execution.at(address, fields), open_store(place), device, clock=clock):
             pass  # epochs are in the published history
     except Unwritable as error:
         outcome = {"unwritable": str(error)}

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -50,6 +50,7 @@ class Investigation:
     scale: Scale
     studies: Mapping[str, Study]
     objects: str | None = None  # URL of an object store for the stages; None: that of the results folder
+    retry_failed: bool = False
     command: str = ""
     verbose: bool = False
     progress: Progress = field(default_factory=Progress)
@@ -164,6 +165,8 @@ class Investigation:
     def search(self, study: Study) -> FrozenTrial:
         """One study's search; returns the chosen trial. ValueError where no trial came to its end."""
         optuna_study = self.open(study)
+        if self.retry_failed:
+            journal.retry(optuna_study, self.store)
         if not is_whole(study, optuna_study):
             from studies.tuner import Search, search
 
@@ -184,7 +187,7 @@ class Investigation:
         else:
             took = " before"
         trials = optuna_study.get_trials(deepcopy=False)
-        self._note_failures(study, trials)
+        self._note_failures(study, trials, optuna_study.user_attrs.get(journal.RETRIED, ()))
         chosen = journal.chosen(study, trials)
         if chosen is None:
             raise RuntimeError(f"{study.name}: no trial came to its end, so nothing can be built on this study.")
@@ -227,9 +230,9 @@ class Investigation:
         assert trial is not None, study.name
         return journal.pipeline(trial)[-1]
 
-    def _note_failures(self, study: Study, trials: list[FrozenTrial]) -> None:
+    def _note_failures(self, study: Study, trials: list[FrozenTrial], retried: Collection[int]) -> None:
         for trial in trials:
-            if trial.state == TrialState.FAIL:
+            if trial.state == TrialState.FAIL and trial.number not in retried:
                 reason = trial.user_attrs.get("reason", "no reason recorded")
                 self.failures.append(f"{study.name} trial {trial.number} failed: {reason}")
 

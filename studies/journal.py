@@ -17,10 +17,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import Owner
-from dehazing.pipeline.store import writing
+from dehazing.pipeline.store import Store, writing
 from studies.study import Study
 
 QUEUED = "points"  # attribute of an Optuna study: how many of its points were queued
+RETRIED = "retried"  # attribute of an Optuna study: numbers of failed trials that were queued again
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -61,6 +62,19 @@ def enqueue(found: optuna.Study, study: Study) -> None:
         if dict(point) not in recorded:
             found.enqueue_trial(dict(point))
         found.set_user_attr(QUEUED, number)
+
+
+def retry(found: optuna.Study, store: Store) -> int:
+    """Forgets the failures of the study's failed trials, and queues their parameters again; returns how many."""
+    before = found.user_attrs.get(RETRIED, [])
+    failed = [t for t in found.get_trials(deepcopy=False) if t.state == TrialState.FAIL and t.number not in before]
+    for trial in failed:
+        for execution in pipeline(trial):
+            store.forget_failure(execution.address)
+        found.enqueue_trial(trial.params)
+        before = [*before, trial.number]
+        found.set_user_attr(RETRIED, before)  # their place in the budget is free again
+    return len(failed)
 
 
 def pruner_of(study: Study) -> BasePruner:

@@ -17,6 +17,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """Options of `run`."""
     asking.add_names(parser)
     asking.add_investigation(parser)
+    parser.add_argument("--retry-failed", action="store_true", help="try again what failed before")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -97,7 +97,7 @@ class JournalSearch(OptunaSearch):
             spent = not self._may_ask() and not self._agenda.asked and not self._others
             return Searcher.FINISHED if spent else None
         self._work[trial_id] = (work, time.monotonic())
-        return {**self._trial_config, "executions": [asdict(execution) for execution in work]}
+        return {**self._trial_config, "executions": {execution.address: asdict(execution) for execution in work}}
 
     def reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """An epoch of a piece of work: told to Optuna where it is of a trial's own stage. True: stop it early."""

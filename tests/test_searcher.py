@@ -85,7 +85,7 @@ def made(root: Path, study: Study = UNET, slots: int = 8) -> JournalSearch:
 
 
 def executions(config: Mapping[str, Any]) -> list[Execution]:
-    return [Execution(**fields) for fields in config["executions"]]
+    return [Execution.at(address, fields) for address, fields in config["executions"].items()]
 
 
 def publish(root: Path, execution: Execution, **final: Any) -> None:
@@ -269,7 +269,7 @@ def test_a_failed_upstream_fails_every_trial_that_needs_it_and_is_not_tried_agai
     again = made(tmp_path / "other", JOINT)
     Store(tmp_path / "other").remember_failure(bad.address, "FloatingPointError: nan")
     assert all(
-        execution != bad for name in "abc" for execution in executions(again.suggest(name) or {"executions": []})
+        execution != bad for name in "abc" for execution in executions(again.suggest(name) or {"executions": {}})
     )
 
 
@@ -435,6 +435,24 @@ def test_a_batch_holds_as_many_trials_as_a_slots_share(tmp_path: Path) -> None:
         search.on_trial_complete("c", {"done": True})
     assert search.suggest("d") == Searcher.FINISHED
     assert [trial.state for trial in trials(search)] == [TrialState.COMPLETE] * 10
+
+
+def test_failed_trials_are_tried_again_when_that_is_asked_for(tmp_path: Path) -> None:
+    study = Study(**{**vars(UNET), "num_trials": 2})
+    search = made(tmp_path, study)
+    bad = search.suggest("a")
+    (execution,) = executions(bad)
+    Store(tmp_path).remember_failure(execution.address, "RuntimeError: a broken driver")
+    search.on_trial_complete("a", {"failed": "RuntimeError: a broken driver", "done": True})
+    finish(search, "b", search.suggest("b"))
+    assert made(tmp_path, study).suggest("c") == Searcher.FINISHED
+    assert journal.retry(search._ot_study, Store(tmp_path)) == 1
+    assert journal.retry(search._ot_study, Store(tmp_path)) == 0
+    again = made(tmp_path, study)
+    assert again.suggest("c") == bad
+    finish(again, "c", bad)
+    assert again.suggest("d") == Searcher.FINISHED
+    assert [trial.state.name for trial in trials(again)] == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
 def test_other_directions_than_recorded_are_refused(tmp_path: Path) -> None:

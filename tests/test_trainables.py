@@ -52,7 +52,7 @@ def execution(seed: int = 0, **settings: Any) -> Execution:
 
 
 def config(store: Store, wanted: Execution) -> dict[str, Any]:
-    return {"store": store.place, "executions": [asdict(wanted)], "num_threads": 1}
+    return {"store": store.place, "executions": {wanted.address: asdict(wanted)}, "num_threads": 1}
 
 
 def psnr(store: Store, wanted: Execution) -> float:
@@ -113,6 +113,12 @@ def test_a_failure_of_the_stage_is_a_result_with_its_reason(store: Store) -> Non
     assert last["failed"].startswith("FloatingPointError: The loss must stay finite") and not last["out_of_memory"]
     assert store.failure(bad.address) == last["failed"]
     assert trial.reset(config(store, execution())) and "failed" not in steps(trial)[-1], "the actor serves the next one"
+
+
+def test_other_code_than_the_drivers_is_refused(store: Store) -> None:
+    last = steps(UNet({**config(store, execution()), "executions": {"unet/0123456789abcdef": asdict(execution())}}))[-1]
+    assert "must have the same code, but what the driver calls unet/0123456789abcdef" in last["failed"]
+    assert store.addresses() == ["series/tiny"]
 
 
 def test_a_joint_studys_trainable_takes_any_kind(store: Store) -> None:

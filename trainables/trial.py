@@ -23,21 +23,19 @@ MIB = 2**20
 class Trial(tune.Trainable):
     """Trains or evaluates `config["executions"]`, whose products go to the store at `config["store"]`.
 
-    config: store (what `open_store` takes), executions (the fields of one Execution, or of several that can be executed
-    together), device, num_threads (the trial's CPUs). One `step` is one epoch; the last result carries `done=True`
-    and `spent`, the seconds by part. What was made is in the store, and so is why something failed; `failed`,
-    `out_of_memory` and `unwritable` say what stopped this piece of work, and leave the actor warm for the next one.
-    Resume lives in the store (partial checkpoints under the fingerprint), so Tune's checkpoints hold nothing.
+    config: store (what `open_store` takes), executions (address → the fields of one Execution, or of several that can
+    be executed together), device, num_threads (the trial's CPUs). One `step` is one epoch; the last result carries
+    `done=True` and `spent`, the seconds by part. What was made is in the store, and so is why something failed;
+    `failed`, `out_of_memory` and `unwritable` say what stopped this piece of work, and leave the actor warm for the
+    next one. Resume lives in the store (partial checkpoints under the fingerprint), so Tune's checkpoints hold nothing.
     """
 
     kind: ClassVar[str] = ""  # empty: any
 
     def setup(self, config: Mapping[str, Any]) -> None:
-        executions = [Execution(**fields) for fields in config["executions"]]
-        assert all(execution.kind == self.kind for execution in executions if self.kind), f"{self.kind}: {executions}"
         torch.set_num_threads(config.get("num_threads", 1))
         self._clock = Clock()
-        self._epochs = _epochs(executions, config["store"], config.get("device", "cpu"), self._clock)
+        self._epochs = self._working(config, self._clock)
 
     def step(self) -> dict[str, Any]:
         try:
@@ -53,6 +51,15 @@ class Trial(tune.Trainable):
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()  # what the next one gets may be on another kind of stage
         return {**ending, **_memory(), "spent": dict(self._clock.seconds), "done": True}
+
+    def _working(self, config: Mapping[str, Any], clock: Clock) -> Iterator[dict[str, Any]]:
+        executions = [Execution.at(address, fields) for address, fields in config["executions"].items()]
+        assert all(execution.kind == self.kind for execution in executions if self.kind), f"{self.kind}: {executions}"
+        store, device = open_store(config["store"]), config.get("device", "cpu")
+        if len(executions) > 1:
+            execute_together(executions, store, device, clock)
+            return
+        yield from executing(executions[0], store, device, clock=clock)
 
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
         """Rebuild everything for another piece of work in the same actor."""
@@ -71,14 +78,6 @@ class Trial(tune.Trainable):
         close = getattr(self._epochs, "close", None)
         if close is not None:
             close()
-
-
-def _epochs(executions: list[Execution], place: str, device: str, clock: Clock) -> Iterator[dict[str, Any]]:
-    store = open_store(place)
-    if len(executions) > 1:
-        execute_together(executions, store, device, clock)
-        return
-    yield from executing(executions[0], store, device, clock=clock)
 
 
 def _memory() -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -51,6 +52,17 @@ class Execution:
     def address(self) -> str:
         """Where the result is in the store."""
         return f"{self.kind}/{self.fingerprint}"
+
+    @classmethod
+    def at(cls, address: str, fields: Mapping[str, Any]) -> Execution:
+        """The execution that another process calls by `address`. ValueError where this process's code differs."""
+        found = cls(**fields)
+        if found.address != address:
+            raise ValueError(
+                f"All processes of a run must have the same code, but what the driver calls {address} is "
+                f"{found.address} on {socket.gethostname()}: it was changed meanwhile, or differs between nodes."
+            )
+        return found
 
     def record(self) -> dict[str, Any]:
         """What the fingerprint is made of, as it is published in `config.json`."""
