@@ -31,7 +31,8 @@ def cautions_of_studies(
     """Budgets that are too small for the sampler, and ranges at whose end the best trial lies."""
     result = []
     for name, one in studies.items():
-        result += [f"{name}: {text}" for text in _of_budget(one.study, parameters[name], seed)]
+        if one.suggestions:
+            result += [f"{name}: {text}" for text in _of_budget(one.study, parameters[name], seed)]
         result += [f"{name}: {text}" for text in _of_ranges(one.study, recorded[name] or (), parameters[name])]
     return result
 
