@@ -105,6 +105,15 @@ def test_the_chunks_of_fields_change_nothing_but_rounding(upstreams, monkeypatch
     assert one_by_one == pytest.approx(together, abs=1e-4)
 
 
+def test_latents_that_are_computed_together_give_the_same_but_for_rounding(upstreams, monkeypatch):
+    config = joined([Config((one,), full=True) for one in CONFIGURATIONS])
+    _, one_by_one = alone(upstreams, config)
+    monkeypatch.setattr(iterative, "_bounds", lambda x, num: (2, 4))  # as on a GPU
+    files, together = alone(upstreams, config)
+    assert together == pytest.approx(one_by_one, abs=1e-4)
+    assert len(files) == 3
+
+
 def test_calls_are_counted_as_they_are_made(upstreams, monkeypatch):
     made = {"R": 0, "P": 0}
     domain = iterative.LoopDomain

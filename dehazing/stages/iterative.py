@@ -161,9 +161,7 @@ class Stage:
             for k, z_t in enumerate(trajectory.z):
                 levels[z_t].add(T - k)
         wanted = list(dict.fromkeys([*z0_hats, *levels]))
-        num_pixels = fields.x[0, 0].numel()
-        on_gpu = fields.x.is_cuda
-        per_chunk = PIXELS_ON_GPU // (num_pixels * len(trajectories)) if on_gpu else PIXELS_ON_CPU // num_pixels
+        num_fields, at_once = _bounds(fields.x, len(trajectories))
         of_images: dict[Symbol, list[Columns]] = defaultdict(list)
         of_latents: dict[tuple[Symbol, int], list[Columns]] = defaultdict(list)
         pictures: dict[Symbol, list[Tensor]] = defaultdict(list)
@@ -186,8 +184,7 @@ class Stage:
             return domain.E(fields.images(domain, z)[:, None])
 
         operators = Operators(domain.R, G, P)
-        for chunk in torch.arange(len(fields.x)).split(max(1, per_chunk)):
-            at_once = max(1, PIXELS_AT_ONCE // (len(chunk) * num_pixels)) if on_gpu else 1
+        for chunk in torch.arange(len(fields.x)).split(num_fields):
             z_T = tuple(group[chunk, T] for group in z)
             called = evaluate(wanted, z_T, operators, visit, at_once)
         self.called += called
@@ -262,6 +259,18 @@ class Stage:
         named = {(one.domain, one.degrader) for one in config.configurations if one.has_G}
         named |= {(one.domain, control) for one in config.configurations for control in CONTROLS}
         return [record for record in self._one_step if (record["domain"], record["degrader"]) in named]
+
+
+def _bounds(x: Tensor, num_trajectories: int) -> tuple[int, int]:
+    """How many fields of x (N, T + 1, Y, X) are evaluated at a time, and how many latents share a call of a network.
+
+    On a CPU neither depends on what else is evaluated, so that a configuration gives the same in any batch.
+    """
+    num_pixels = x[0, 0].numel()
+    if not x.is_cuda:
+        return max(1, PIXELS_ON_CPU // num_pixels), 1
+    num_fields = min(len(x), max(1, PIXELS_ON_GPU // (num_pixels * num_trajectories)))
+    return num_fields, max(1, PIXELS_AT_ONCE // (num_pixels * num_fields))
 
 
 def _has_teacher(config: Config) -> bool:
