@@ -13,8 +13,7 @@ import pytest
 from tests.faults import rig
 from tests.faults.rig import PAIR, Point
 
-# Every kind of write below the results folder, as lines of a trace (faults/sitecustomize.py). What is only listed
-# with `kill=False` leaves nothing behind that a run would read.
+# Every kind of write below the results folder, as lines of a trace (faults/sitecustomize.py).
 KINDS: dict[str, str] = {
     "journal": r"^write optuna/journal\.log$",
     "journal, written": r"^synced optuna/journal\.log$",
@@ -29,6 +28,7 @@ KINDS: dict[str, str] = {
     "result aside": r"^(write|synced) stages/\w+/\w+/publishing-\w+/",
     "result's file": r"^rename stages/\w+/\w+/(?!manifest)[\w.]+$",
     "manifest": r"^rename stages/\w+/\w+/manifest\.json$",
+    "folder, written": r"^synced stages/\w+/\w+$",
     "aside dropped": r"^remove stages/\w+/\w+/publishing-\w+$",
     "spool": r"^write \S+/mlflow/spool-",
     "spool, written": r"^synced \S+/mlflow/spool-",
@@ -112,7 +112,7 @@ def test_every_kind_of_write_is_known(reference: Reference) -> None:
 
 
 @pytest.mark.slow
-def test_six_executions_are_shared_by_what_needs_them(reference: Reference) -> None:
+def test_executions_are_shared_by_what_needs_them(reference: Reference) -> None:
     manifests = [line for line in reference.lines if re.search(r"^rename stages/(?!series).*/manifest\.json$", line)]
     assert len(manifests) == len(set(manifests)) == len({e for row in reference.table for e in [row[4]]}) + 2
 
