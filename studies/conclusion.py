@@ -19,6 +19,7 @@ from studies.confirm import Instance, confirm, doomed, executions, instances, lo
 from studies.executions import nested
 from studies.investigation import Investigation
 from studies.ledger import Ledger
+from studies.pruning import note_wanted
 from studies.study import Study
 
 BASELINES = ("unet", "hdn")
@@ -82,6 +83,8 @@ def _confirmed(investigation: Investigation, plan: list[Instance], wanted: Wante
     left = {key: execution for key, execution in wanted.items() if key not in failed}
     missing = [key for key, execution in left.items() if not investigation.store.has(execution.address)]
     if missing:
+        folder = investigation.root / investigation.experiment
+        note_wanted(folder, investigation.series, [execution.address for execution in wanted.values()])
         slots, _ = investigation.slots, investigation.tracker  # MLflow connects while the tasks run
         expected_s = {instance.name: _seconds(investigation, instance) for instance in plan}
         failed |= confirm(

@@ -83,6 +83,7 @@ class Investigation:
             with tempfile.TemporaryFile(dir=self.root):
                 pass
             note_store(self.root, self.store)
+        self.store.check_writable()
         if not self.store.has(f"series/{self.series}"):
             self._check_gpus()
             self.progress.say(f"{self.dataset_path.stem}: making the series")

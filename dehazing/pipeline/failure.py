@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from dehazing.pipeline.lease import LeaseLost
-from dehazing.pipeline.store import Store, Unwritable
+from dehazing.pipeline.store import Damaged, Store, Unwritable
 
 DETERMINISTIC = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, MemoryError)
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # torch on the CPU raises RuntimeError
@@ -24,7 +24,7 @@ def remembering(store: Store, address: str) -> Iterator[None]:
     try:
         yield
     except DETERMINISTIC as error:
-        if not isinstance(error, (LeaseLost, Unwritable, FailedBefore)) and not is_out_of_memory(error):
+        if not isinstance(error, (LeaseLost, Unwritable, Damaged, FailedBefore)) and not is_out_of_memory(error):
             store.remember_failure(address, reason_of(error))
         raise
 

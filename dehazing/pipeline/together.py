@@ -11,7 +11,7 @@ from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execute import build, context_of, execute, records
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.failure import DETERMINISTIC, FailedBefore, is_out_of_memory
-from dehazing.pipeline.lease import LeaseLost, lease
+from dehazing.pipeline.lease import LeaseLost, leases
 from dehazing.pipeline.store import Store, Unwritable
 from dehazing.stages import stage_module
 from dehazing.strict import from_mapping, to_mapping
@@ -35,12 +35,9 @@ def execute_together(
     """
     clock = clock or Clock()
     missing = [execution for execution in executions if not store.has(execution.address)]
-    with ExitStack() as leases:
-        with clock.of("waiting"):  # in one order everywhere, so that two batches never wait for each other
-            held = {
-                execution.address: leases.enter_context(lease(store, execution.address))
-                for execution in sorted(missing, key=lambda execution: execution.address)
-            }
+    with ExitStack() as stack:
+        with clock.of("waiting"):
+            held = stack.enter_context(leases(store, [execution.address for execution in missing]))
         missing = [e for e in missing if not store.has(e.address) and store.failure(e.address) is None]
         if not missing:
             return
