@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dehazing.pipeline.execution import Execution
 from dehazing.stages import KINDS
 from studies import journal
+from studies.budget import is_whole, num_taken
 from studies.conclusion import instances_of, wanted_of
 from studies.confirm import Instance, instances, loop_configurations
 from studies.executions import nested, pipeline_of, space_of
@@ -88,7 +89,7 @@ def _expected(
     found: dict[str, Execution] = {}
     targets, asked = [], set[str]()
     suggestions = []
-    simulated = _simulated(study, seed, trials)
+    simulated = _simulated(study, seed, trials, investigation.open(study) if trials else None)
     for number, params in enumerate(simulated):
         suggestion = nested(params)
         pipeline = pipeline_of(study, investigation.series, seed, upstreams, suggestion)
@@ -118,20 +119,23 @@ def _expected(
     )
 
 
-def _simulated(study: Study, seed: int, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+def _simulated(
+    study: Study, seed: int, trials: Sequence[FrozenTrial], recorded: optuna.Study | None
+) -> list[dict[str, Any]]:
     """The parameters of every trial of the budget: as recorded, then as the sampler (or chance) would suggest them."""
     exact = study.sampler in FORESEEABLE
     sampler = make_sampler(study.sampler, seed, study.num_trials) if exact else NumberedRandomSampler(seed)
     directions: list[Any] = ["minimize" if o.mode == "min" else "maximize" for o in study.objective]
     memory = optuna.create_study(sampler=sampler, directions=directions)
     memory.add_trials(trials)
-    if not trials:
-        for point in study.points:
-            memory.enqueue_trial(dict(point))
+    for name, value in (recorded.user_attrs if recorded else {}).items():
+        memory.set_user_attr(name, value)  # what was queued, tried again and spent
+    journal.enqueue(memory, study)
+    num_left = 0 if is_whole(study, memory) else study.num_trials - num_taken(memory)
     space = space_of(study)
     for trial in memory.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         space(optuna.Trial(memory, trial._trial_id))  # killed between its suggestions: the rest is suggested again
-    for _ in range(study.num_trials - sum(trial.state != TrialState.WAITING for trial in trials)):
+    for _ in range(num_left):
         space(memory.ask())
     begun = memory.get_trials(deepcopy=False)
     return [trial.params for trial in begun if trial.state != TrialState.WAITING]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,25 @@ def test_recorded_trials_are_not_asked_again(tmp_path: Path) -> None:
     assert after.exact and before.most == after.most == 4 and after.num_ended == 2
     assert [e.address for e in after.targets] == [e.address for e in before.targets], "the simulation is the search"
     assert len(after.to_do) == 2 and after.suggestions[0]["lr"] == suggested[2]["lr"]
+
+
+def test_a_failed_trial_that_is_tried_again_frees_its_place(tmp_path: Path) -> None:
+    asked = investigation(tmp_path, "unet", *settings(sampler="random", num_trials=2))
+    study = asked.studies["unet"]
+    before = expected(asked, asked.recorded(), {"unet": parameters_of(study)})["unet"]
+    found = asked.open(study)
+    for execution in before.targets:
+        trial = found.ask()
+        space_of(study)(trial)
+        trial.set_user_attr("fingerprint", execution.fingerprint)
+        trial.set_user_attr("executions", json.dumps([asdict(execution)]))
+    found.tell(0, state=TrialState.FAIL)
+    found.tell(1, 1.0)
+    parameters = {"unet": parameters_of(study)}
+    assert expected(asked, asked.recorded(), parameters)["unet"].to_do == []
+    journal.retry(found, asked.store)
+    again = expected(asked, asked.recorded(), parameters)["unet"]
+    assert [execution.address for execution in again.to_do] == [before.targets[0].address]
 
 
 def test_a_best_trial_at_the_end_of_its_range_is_warned_about(tmp_path: Path) -> None:
