@@ -106,7 +106,9 @@ def compare(root: Path, num: int, num_alone: int, num_blocks: int = 4, **dataset
         remove(store)
         blocks = [chosen[k::num_blocks] for k in range(num_blocks)]
         for number, block in enumerate(blocks):
+            print(f"block {number + 1} of {num_blocks}", file=sys.stderr)
             if number == (num_blocks + 1) // 2:
+                print("the batch", file=sys.stderr)
                 begun, begun_cpu = time.perf_counter(), time.process_time()
                 with counted_calls() as called:
                     fields.forget()
