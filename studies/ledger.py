@@ -76,6 +76,7 @@ class Ledger:
     def _append(self, entries: list[dict[str, str]]) -> None:
         content = "".join(json.dumps({"place": self.place, **entry}) + "\n" for entry in entries).encode()
         with self._lock:
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._read_on()
             with self._path.open("ab", buffering=0) as file:
                 if file.tell() > self._read:  # after a line that was cut off
