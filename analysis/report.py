@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis import facts, figures, pictures
 from analysis.gap import gaps
+from analysis.overhead import Account, account
 from analysis.table import Row, gap_rows, gap_table
 from analysis.trajectories import (
     Confirmation,
@@ -63,7 +64,9 @@ def write_report(root: Path | str, experiment: str) -> Path:
         blind = chosen_is_blind(confirmation)
         drawn = draw(trajectories, one_step, images, folder / "figures", blind)
         page = folder / "index.html"
-        page.write_text(_page(confirmation, gap, trajectories, one_step, trials, drawn), encoding="utf-8")
+        page.write_text(
+            _page(confirmation, gap, trajectories, one_step, trials, drawn, account(root, experiment)), encoding="utf-8"
+        )
     return page
 
 
@@ -107,6 +110,7 @@ def _page(
     one_step: pd.DataFrame,
     trials: pd.DataFrame,
     drawn: Mapping[str, Path],
+    time: Account | None,
 ) -> str:
     final_step = int(gap["step"].max())
     rows = {metric: gap_rows(gap, final_step, trajectories, metric) for metric in ("psnr", "psnr_ri")}
@@ -138,6 +142,7 @@ def _page(
         alt=ALT,
         chosen=[_choice(study, choice) for study, choice in confirmation.get("chosen", {}).items()],
         states=trials.groupby(["study", "state"]).size().unstack(fill_value=0).to_dict("index"),
+        time=time,
         minutes=float(confirmation.get("seconds") or 0) / 60,
     )
 

@@ -53,6 +53,8 @@ def conclude(investigation: Investigation) -> Path | None:
     changed = write_confirmation(investigation, plan, wanted, notes)
     folder = investigation.root / investigation.experiment
     page = folder / "report" / "index.html"
+    if "tracker" in vars(investigation):
+        investigation.overhead.write(folder, investigation.tracker.caller_s)
     if changed or not page.exists() or page.stat().st_mtime < (folder / "trials.json").stat().st_mtime:
         from analysis.report import write_report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from dehazing.pipeline.clock import PARTS
 from dehazing.pipeline.store import writing
 
-FILE = "overhead.jsonl"  # of the experiment's folder, one line per run
+FILE = "overhead.json"  # of the experiment's folder, one entry per run that executed something
 
 
 class Overhead:
@@ -23,7 +24,8 @@ class Overhead:
     """
 
     def __init__(self) -> None:
-        self.begun_s = time.perf_counter()
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.begun_s, self.begun = time.perf_counter(), f"{now} process {os.getpid()}"
         self.slots = 1
         self.startup_s = 0.0  # Ray
         self.running_s = 0.0  # while slots were to be kept busy
@@ -58,7 +60,7 @@ class Overhead:
         parts["start-up"] = self.startup_s
         parts["driver"] = max(0.0, wall_s - sum(parts.values()))
         return {
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "begun": self.begun,
             "wall_s": wall_s,
             "slots": self.slots,
             "executions": self.num_executions,
@@ -67,10 +69,14 @@ class Overhead:
         }
 
     def write(self, folder: Path, logging_s: float) -> None:
-        """One line more in the experiment's folder, where anything was executed."""
+        """Puts this run's entry into the experiment's folder, in the place of an earlier one of the same run."""
         if not self.num_executions:
             return
+        path = folder / FILE
+        before = json.loads(path.read_bytes()) if path.is_file() else []
+        runs = [run for run in before if run["begun"] != self.begun]
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            with (folder / FILE).open("a") as file:
-                file.write(json.dumps(self.record(logging_s)) + "\n")
+            aside = path.with_suffix(".tmp")
+            aside.write_text(json.dumps([*runs, self.record(logging_s)], indent=1))
+            aside.replace(path)

@@ -1,0 +1,45 @@
+"""The account of a run's time: its parts add up to the wall time, and a run is counted once."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from analysis.overhead import account
+from dehazing.pipeline.clock import PARTS
+from studies.overhead import FILE, Overhead
+
+
+def test_the_parts_add_up_to_the_wall_time(tmp_path: Path) -> None:
+    overhead = Overhead()
+    overhead.started(0.01, slots=2)
+    time.sleep(0.12)
+    overhead.worked(3, {"arithmetic": 0.06, "store": 0.02}, busy_s=0.1)
+    overhead.searched(0.08, optuna_s=0.004)
+    record = overhead.record(logging_s=0.001)
+    parts = record["parts_s"]
+    assert parts["arithmetic"] == pytest.approx(0.03) and parts["store"] == pytest.approx(0.01)
+    assert parts["ray"] == pytest.approx(0.05 - 0.04) and parts["idle"] == pytest.approx(0.08 - 0.05)
+    assert sum(parts.values()) == pytest.approx(record["wall_s"]) and set(PARTS) <= set(parts)
+    assert record["beside_s"] == {"optuna": 0.004, "logging": 0.001} and record["executions"] == 3
+
+
+def test_a_run_that_executed_nothing_leaves_no_entry_and_one_that_did_leaves_one(tmp_path: Path) -> None:
+    Overhead().write(tmp_path / "e", 0.0)
+    assert account(tmp_path, "e") is None and not (tmp_path / "e").exists()
+    first = Overhead()
+    first.worked(2, {"arithmetic": 0.5}, busy_s=0.6)
+    first.write(tmp_path / "e", 0.0)
+    first.write(tmp_path / "e", 0.0)
+    found = account(tmp_path, "e")
+    assert found is not None and (found.num_runs, found.num_executions) == (1, 2)
+    second = Overhead()
+    second.begun = "later"
+    second.worked(1, {}, busy_s=0.1)
+    second.write(tmp_path / "e", 0.0)
+    found = account(tmp_path, "e")
+    assert found is not None and (found.num_runs, found.num_executions) == (2, 3)
+    assert sum(part.share for part in found.parts if part.title == "stage arithmetic") > 0
+    assert [path.name for path in (tmp_path / "e").iterdir()] == [FILE]
