@@ -152,7 +152,7 @@ def write_trials(investigation: Investigation) -> None:
     """trials.json: one record per trial of every study, rewritten where it changed."""
     records = []
     if "tracker" in vars(investigation):  # so that MLflow's ids are known
-        investigation.tracker.flush(10.0)
+        investigation.tracker.flush()
     ledger = Ledger(investigation.root, investigation.experiment)
     for study in investigation.studies.values():
         optuna_study = investigation.open(study)

@@ -33,7 +33,7 @@ from studies.samplers import make_sampler
 from studies.scale import Scale
 from studies.storage import note_store, store_of
 from studies.study import Study
-from studies.tracker import Data, Tracker
+from studies.tracker import Data, Tracker, is_needed
 
 MOST_OF_PATCH = 2**20  # characters of the tree's differences that are logged
 
@@ -236,6 +236,11 @@ class Investigation:
             if trial.state == TrialState.FAIL and trial.number not in retried:
                 reason = trial.user_attrs.get("reason", "no reason recorded")
                 self.failures.append(f"{study.name} trial {trial.number} failed: {reason}")
+
+    def deliver(self) -> None:
+        """Give MLflow what an earlier run left behind."""
+        if is_needed(self.root, self.experiment):
+            assert self.tracker  # starts it, if nothing else has
 
     def _close_tracker(self, tracker: Tracker) -> None:
         missing = tracker.close()

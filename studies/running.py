@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         except RuntimeError as error:
             investigation.failures.append(str(error))
             page = None
+        investigation.deliver()
         if page is not None:
             print(_table(page.parent))
             print(
