@@ -28,9 +28,12 @@ def show(plan: Mapping[str, Any]) -> None:
     print(f"search: {how}{search['distinct']} distinct executions, of which the store has {search['in_store']}")
     if plan["confirmation"]:
         _show_confirmation(plan["confirmation"])
-    print(f"forecast: {_totals(plan['forecast'])}")
+    print(f"forecast: {_totals(plan['forecast'], '' if resources['slots'] else ' one after the other')}")
     free = plan["disk"]["free_bytes"]
-    print(f"disk: {_bytes(plan['disk']['needed_bytes'])} needed{'' if free is None else f', {_bytes(free)} free'}")
+    least = "at least " if plan["forecast"]["unknown"] else ""
+    print(
+        f"disk: {least}{_bytes(plan['disk']['needed_bytes'])} needed{'' if free is None else f', {_bytes(free)} free'}"
+    )
     for warning in plan["warnings"]:
         print(f"warning: {warning}")
 
@@ -73,7 +76,7 @@ def _show_confirmation(confirmation: Mapping[str, Any]) -> None:
         print(f"    {cost['num']} {cost['kind']}{_each(cost)}")
 
 
-def _totals(totals: Mapping[str, Any]) -> str:
+def _totals(totals: Mapping[str, Any], how: str) -> str:
     if not totals["executions"] and not totals["series_unknown"]:
         return "nothing is left to execute"
     unknown = f"; {totals['unknown']} executions of unknown cost are not in it" if totals["unknown"] else ""
@@ -81,7 +84,7 @@ def _totals(totals: Mapping[str, Any]) -> str:
         return "unknown: no past executions, and nothing was timed"
     least = "at least " if totals["unknown"] else ""
     gpu = f", {duration(totals['gpu_s'])} of GPU" if totals["gpu_s"] else ""
-    return f"{least}{duration(totals['wall_s'])} beside start-up, {duration(totals['cpu_s'])} of CPU{gpu}{unknown}"
+    return f"{least}{duration(totals['wall_s'])}{how} beside start-up, {duration(totals['cpu_s'])} of CPU{gpu}{unknown}"
 
 
 def _each(cost: Mapping[str, Any]) -> str:
