@@ -88,6 +88,16 @@ class Agenda:
             self.alone.discard(execution.address)
         self._look(execution.address for execution in executions)
 
+    def ended(self, executions: Sequence[Execution]) -> None:
+        """A piece of work says that it has ended well: what it did not publish counts as lost.
+
+        Its process may run other code than this one, changed meanwhile, and so publish under another fingerprint.
+        """
+        self.done(executions)
+        missing = {e.address for e in executions} - self._there - set(self._failed) - self._elsewhere
+        lost = [e for e in executions if e.address in missing and self._is_wanted(e)]
+        self.lost(lost, "it ended without a result; the code must not change while a study runs")
+
     def failed(self, executions: Sequence[Execution], reason: str) -> None:
         """A piece of work has failed: each of its executions that was not published, unless the store knows better."""
         self.done(executions)
@@ -126,6 +136,9 @@ class Agenda:
     def drop(self, asked: Asked) -> None:
         """A trial that was stopped early."""
         del self.asked[asked.trial.number]
+
+    def _is_wanted(self, execution: Execution) -> bool:
+        return any(execution in asked.pipeline for asked in self.asked.values())
 
     def num_ready(self) -> int:
         """Executions that could be started now."""

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import Owner
 from dehazing.pipeline.store import Store, writing
+from studies.journal_lock import JournalLock
 from studies.study import Study
 
 QUEUED = "points"  # attribute of an Optuna study: how many of its points were queued
@@ -30,7 +31,8 @@ def storage(root: Path) -> JournalStorage:
     folder = root / "optuna"
     with writing(root):
         folder.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(folder / "journal.log")))
+        path = folder / "journal.log"
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalLock(path)))  # type: ignore[arg-type]
 
 
 def names(root: Path) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
@@ -142,7 +142,7 @@ class JournalSearch(OptunaSearch):
         elif "failed" in result:
             self._agenda.failed(executions, str(result["failed"]))
         else:
-            self._agenda.done(executions)
+            self._agenda.ended(executions)
         for execution in executions:
             if not self._agenda.of(execution.address):
                 there = self._store.has(execution.address)
@@ -168,16 +168,20 @@ class JournalSearch(OptunaSearch):
         if time.monotonic() - self._looked_s < LOOK_EVERY_S:
             return
         self._looked_s = time.monotonic()
-        self._others = False
-        for trial in self._ot_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.number in self._agenda.asked:
-                continue
-            if journal.is_orphan(trial):
-                self._take(optuna.Trial(self._ot_study, trial._trial_id), set(trial.intermediate_values))
-            else:
-                self._others = True
+        running = self._running()
+        if any(journal.is_orphan(trial) for trial in running):
+            with self._budget.asking():  # what another driver asks for has its owner after this, or adopts it first
+                running = self._running()
+                for trial in filter(journal.is_orphan, running):
+                    self._take(optuna.Trial(self._ot_study, trial._trial_id), set(trial.intermediate_values))
+        self._others = not all(journal.is_orphan(trial) for trial in running)
         self._agenda.look()
         self._settle()
+
+    def _running(self) -> list[FrozenTrial]:
+        """Trials under way that this search did not ask for."""
+        trials = self._ot_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [trial for trial in trials if trial.number not in self._agenda.asked]
 
     def _share(self) -> int:
         """How many executions a piece of work holds: a batch, but no more than a slot's share of what is left."""

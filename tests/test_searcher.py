@@ -489,3 +489,13 @@ def test_two_objectives_are_chosen_from_by_the_stated_rule() -> None:
 
 def test_an_owner_is_what_asdict_gives_back() -> None:
     assert Owner(**asdict(Owner.myself())) == Owner.myself()
+
+
+def test_what_ends_without_a_result_is_not_handed_out_for_ever(tmp_path: Path) -> None:
+    search = made(tmp_path, Study(**{**vars(UNET), "num_trials": 1}))
+    for number in range(4):
+        assert search.suggest(str(number)) != Searcher.FINISHED
+        search.on_trial_complete(str(number), {"done": True})
+    assert search.suggest("more") == Searcher.FINISHED
+    state, reason = ending(search)
+    assert state == TrialState.FAIL and reason is not None and "the code must not change" in reason
