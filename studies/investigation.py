@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from dehazing.data.archive import load_series
@@ -29,6 +27,7 @@ from studies.budget import is_whole
 from studies.executions import pipeline_of, space_of, study_key
 from studies.overhead import Overhead
 from studies.progress import Progress, duration
+from studies.resources import resources_of
 from studies.samplers import make_sampler
 from studies.scale import Scale
 from studies.storage import note_store, store_of
@@ -85,25 +84,16 @@ class Investigation:
             note_store(self.root, self.store)
         self.store.check_writable()
         if not self.store.has(f"series/{self.series}"):
-            self._check_gpus()
+            resources_of(self.scale, self.scale_name)  # before the work of making it
             self.progress.say(f"{self.dataset_path.stem}: making the series")
             ensure_series(self.dataset, self.store)
         series = load_series(self.store.folder(f"series/{self.series}"))
         for note in series.notes:
             self.progress.say(f"note: {note}")
-        self._check_patches(series.fields[0].frames.shape[-2:])
+        self.check_patches(series.fields[0].frames.shape[-2:])
 
-    def _check_gpus(self) -> None:
-        if self.scale.num_gpus and os.environ.get("RAY_ADDRESS"):
-            assert self.slots  # the cluster says what it has
-        elif self.scale.num_gpus and not torch.cuda.is_available():
-            raise ValueError(
-                f"The scale {self.scale_name} needs a GPU, but this machine has none: "
-                "join a cluster by RAY_ADDRESS, or add --set scale.num_gpus=0 (slow)."
-            )
-
-    def _check_patches(self, size: tuple[int, ...]) -> None:
-        """size: (Y, X) of the images."""
+    def check_patches(self, size: tuple[int, ...]) -> None:
+        """ValueError for a stage whose patches are larger than the images; size: (Y, X) of these."""
         for study in self.studies.values():
             Config = stage_module(study.kind).Config
             controls = study.controls if study.kind != "iterative" else {}
@@ -146,6 +136,7 @@ class Investigation:
         """How many executions run side by side; Ray is started when this is first asked."""
         from studies import cluster
 
+        resources_of(self.scale, self.scale_name)
         begun_s = time.perf_counter()
         self._resources.callback(cluster.stop)
         slots = cluster.start(self.scale.num_parallel, self.scale.num_cpus, self.scale.num_gpus, self.verbose)

@@ -56,7 +56,7 @@ def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]
     load = os.getloadavg()[0]
     resources = resources_of(investigation.scale, investigation.scale_name)
     notes, size = _look_at_series(investigation)
-    investigation._check_patches(size)
+    investigation.check_patches(size)
     recorded = investigation.recorded()
     parameters = {name: parameters_of(study) for name, study in investigation.studies.items()}
     studies = expected(investigation, recorded, parameters)

@@ -31,13 +31,13 @@ def add_rerun(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trial", metavar="TRIAL", help="STUDY/NUMBER such as degrader/3, or kind/fingerprint")
     asking.add_experiment(parser)
     parser.add_argument("--device", help="cpu, cuda or cuda:1; default: what the trial ran on")
-    parser.add_argument("--num-cpus", type=int, default=1, metavar="N", help="threads that the trial had; default: 1")
+    parser.add_argument("--num-cpus", type=int, metavar="N", help="threads; default: as many as the trial had")
     parser.add_argument("--verbose", action="store_true", help="tracebacks")
 
 
 def rerun(arguments: argparse.Namespace) -> int:
     """Repeat a trial from its record; 0 where the numbers are the same, 1 where they are not."""
-    if arguments.num_cpus < 1:
+    if arguments.num_cpus is not None and arguments.num_cpus < 1:
         raise ValueError(f"`--num-cpus >= 1` must hold, but is {arguments.num_cpus}.")
     root = Path(arguments.storage).expanduser().resolve()
     store = open_store(root)
@@ -45,7 +45,7 @@ def rerun(arguments: argparse.Namespace) -> int:
     device = _device(arguments.device, recorded, store)
     _introduce(recorded, store, device)
     threads = torch.get_num_threads()
-    torch.set_num_threads(arguments.num_cpus)
+    torch.set_num_threads(arguments.num_cpus or _before(recorded, store).get("num_threads", 1))
     try:
         with scratch_store(store) as scratch:
             return _again(recorded, store, scratch, device)
@@ -165,9 +165,7 @@ def _link_needed(recorded: Recorded, store: Store, scratch: Store) -> list[Execu
 
 
 def _device(asked: str | None, recorded: Recorded, store: Store) -> str:
-    before = None
-    if store.has(recorded.address):
-        before = json.loads(store.read(recorded.address, "metrics.json"))["device"]
+    before = _before(recorded, store).get("device")
     device = asked or before or "cpu"
     try:
         kind = torch.device(device).type
@@ -183,6 +181,12 @@ def _device(asked: str | None, recorded: Recorded, store: Store) -> str:
     if before and before.split(":")[0] != kind:
         print(f"note: it ran on {before}, and runs on {device} now: the numbers differ a little for that reason")
     return device
+
+
+def _before(recorded: Recorded, store: Store) -> dict[str, Any]:
+    """What was published; {} where nothing was."""
+    there = store.has(recorded.address)
+    return json.loads(store.read(recorded.address, "metrics.json")) if there else {}
 
 
 def _show(progress: Progress, name: str, epoch: dict[str, Any]) -> None:

@@ -144,7 +144,8 @@ def records(
     execution: Execution, final: dict[str, float], history: list[dict[str, Any]], seconds: float, device: str
 ) -> dict[str, bytes]:
     """config.json and metrics.json, which every published execution has."""
-    metrics = {"final": final, "history": history, "seconds": seconds, "device": device}
+    how = {"seconds": seconds, "device": device, "num_threads": torch.get_num_threads()}
+    metrics = {"final": final, "history": history, **how}
     contents = {"config.json": execution.record(), "metrics.json": metrics}
     return {name: json.dumps(content, indent=1).encode() for name, content in contents.items()}
 

@@ -78,16 +78,11 @@ def _made(executions: Sequence[Execution], store: Store, device: str, clock: Clo
     with clock.of("loading"):
         stage = build(whole, context_of(whole, store, device))
     with clock.of("arithmetic"):
-        measured = stage.train_epoch()
+        stage.train_epoch()
         parts = stage.finish_each(configs)  # type: ignore[attr-defined]  # of the stages that have `joined`
     seconds = (time.monotonic() - begun_s) / len(executions)
     epoch = {"epoch": stage.epoch, "num_epochs": stage.num_epochs, "seconds": seconds}
     return [
-        {**files, **records(execution, final, [{**epoch, **_own(measured, final)}], seconds, device)}
+        {**files, **records(execution, final, [{**epoch, **final}], seconds, device)}
         for execution, (files, final) in zip(executions, parts, strict=True)
     ]
-
-
-def _own(measured: dict[str, float], final: dict[str, float]) -> dict[str, float]:
-    """The epoch's metrics as this execution would have them alone."""
-    return {name: final[name] for name in measured if name in final}
