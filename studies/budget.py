@@ -43,13 +43,20 @@ class Budget:
         return ""
 
     @contextmanager
-    def asking(self) -> Iterator[bool]:
-        """Whether one trial more may be asked for; it is to be made in here, while no other driver asks."""
+    def locked(self) -> Iterator[None]:
+        """While no other driver asks for trials, adopts or queues them."""
         with writing(self.lock.parent), self.lock.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def asking(self) -> Iterator[bool]:
+        """Whether one trial more may be asked for; it is to be made in here."""
+        with self.locked():
             self._num_taken = num_taken(self.optuna_study)
-            yield self.left() > 0
-            self._num_taken = num_taken(self.optuna_study)
+            allowed = self.left() > 0
+            yield allowed
+            self._num_taken += allowed
 
     def worked(self, seconds: float) -> None:
         """Counts the time of a piece of work; kept in the journal where the budget has hours."""

@@ -82,19 +82,19 @@ class Follower:
             self.tracker.log(self.key(number), metrics, step=epoch)
             self.shares[number] = min(1.0, epoch / max(1, result.get("num_epochs", 1)))
 
-    def ended(self, number: int, state: TrialState, reason: str | None, metrics: Mapping[str, Any] | None) -> None:
+    def ended(self, trial: FrozenTrial, reason: str | None, metrics: Mapping[str, Any] | None) -> None:
         """A trial has ended; metrics: its published metrics.json."""
-        self.shares.pop(number, None)
+        self.shares.pop(trial.number, None)
         self.done += 1
         self.ended_trials += 1
-        key = self.key(number)
+        key = self.key(trial.number)
         if reason:
             self.tracker.tag(key, "reason", reason)
         if metrics is not None:
             self.tracker.history(key, metrics["history"], metrics["final"])
-        self.tracker.end(key, STATUS[state])
-        if state == TrialState.COMPLETE:
-            self._compare(self.optuna_study.get_trials(deepcopy=False)[number])
+        self.tracker.end(key, STATUS[trial.state])
+        if trial.state == TrialState.COMPLETE:
+            self._compare(trial)
 
     def built(self, execution: Execution, reason: str | None, metrics: Mapping[str, Any] | None) -> None:
         """A stage that trials build on has ended: published, or failed."""

@@ -184,7 +184,8 @@ class Investigation:
         if chosen is None:
             raise RuntimeError(f"{study.name}: no trial came to its end, so nothing can be built on this study.")
         values = ", ".join(f"{o.metric} {v:.4g}" for o, v in zip(study.objective, chosen.values, strict=True))
-        self.progress.say(f"{study.name}: {len(trials)} trials{took}; chosen trial {chosen.number}, {values}")
+        num = sum(trial.state in journal.ENDED for trial in trials)
+        self.progress.say(f"{study.name}: {num} trials{took}; chosen trial {chosen.number}, {values}")
         self.addresses[study.name] = f"{study.kind}/{chosen.user_attrs['fingerprint']}"
         return chosen
 

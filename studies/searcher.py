@@ -31,11 +31,11 @@ LOOK_EVERY_S = 1.0  # at the store and the journal, for what others do
 class Observer(Protocol):
     """Who is told what happens to trials; none of it may raise."""
 
-    def begun(self, number: int, params: Mapping[str, Any], execution: Execution) -> None: ...
+    def begun(self, number: int, params: Mapping[str, Any], execution: Execution | None) -> None: ...
 
     def epoch(self, numbers: Sequence[int], execution: Execution, result: Mapping[str, Any]) -> None: ...
 
-    def ended(self, number: int, state: TrialState, reason: str | None, metrics: Mapping[str, Any] | None) -> None: ...
+    def ended(self, trial: FrozenTrial, reason: str | None, metrics: Mapping[str, Any] | None) -> None: ...
 
     def built(self, execution: Execution, reason: str | None, metrics: Mapping[str, Any] | None) -> None: ...
 
@@ -77,6 +77,7 @@ class JournalSearch(OptunaSearch):
         self._agenda = Agenda(store)
         self._work: dict[str, tuple[list[Execution], float]] = {}  # Tune's trial → its work, and since when
         self._errors: dict[str, str] = {}
+        self._stopped: set[str] = set()  # Tune's trials
         self._budget = budget
         self._looked_s = -math.inf
         self._others = False  # other drivers have trials of this study under way
@@ -114,6 +115,7 @@ class JournalSearch(OptunaSearch):
                     one.trial.report(float(value), epoch)
             if self._study.scheduler == "none" or not all(one.trial.should_prune() for one in asked):
                 return False
+        self._stopped.add(trial_id)
         for one in asked:
             self._agenda.drop(one)
             self._tell(one, TrialState.PRUNED, reason=f"stopped early at epoch {epoch}")
@@ -135,6 +137,9 @@ class JournalSearch(OptunaSearch):
         if "unwritable" in result:
             self.unwritable = str(result["unwritable"])
             return
+        if trial_id in self._stopped:
+            self._agenda.done(executions)
+            return
         if error:
             self._agenda.lost(executions, self._errors.pop(trial_id, "no reason given"))
         elif result.get("out_of_memory"):
@@ -144,7 +149,7 @@ class JournalSearch(OptunaSearch):
         else:
             self._agenda.ended(executions)
         for execution in executions:
-            if not self._agenda.of(execution.address):
+            if execution.kind != self._study.kind:  # what trials build on
                 there = self._store.has(execution.address)
                 self._observer.built(
                     execution,
@@ -170,10 +175,12 @@ class JournalSearch(OptunaSearch):
         self._looked_s = time.monotonic()
         running = self._running()
         if any(journal.is_orphan(trial) for trial in running):
-            with self._budget.asking():  # what another driver asks for has its owner after this, or adopts it first
+            with self._budget.locked():  # what another driver asks for has its owner after this, or adopts it first
                 running = self._running()
                 for trial in filter(journal.is_orphan, running):
-                    self._take(optuna.Trial(self._ot_study, trial._trial_id), set(trial.intermediate_values))
+                    adopted = optuna.Trial(self._ot_study, trial._trial_id)
+                    adopted.set_user_attr("owner", asdict(Owner.myself()))
+                    self._take(adopted, set(trial.intermediate_values))
         self._others = not all(journal.is_orphan(trial) for trial in running)
         self._agenda.look()
         self._settle()
@@ -205,11 +212,11 @@ class JournalSearch(OptunaSearch):
 
     def _take(self, trial: optuna.Trial, reported: set[int]) -> None:
         with self._timed():
-            trial.set_user_attr("owner", asdict(Owner.myself()))
             params = self._suggest_from_define_by_run_func(self._space, trial)
             try:
                 pipeline = self._make_pipeline(nested(params))
             except ValueError as error:  # a combination that the stage refuses
+                self._observer.begun(trial.number, params, None)
                 self._fail(trial, str(error))
                 return
             trial.set_user_attr("fingerprint", pipeline[-1].fingerprint)
@@ -220,6 +227,7 @@ class JournalSearch(OptunaSearch):
     def _fail(self, trial: optuna.Trial, reason: str) -> None:
         trial.set_user_attr("reason", reason)
         self._ot_study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        self._observer.ended(trial.number, TrialState.FAIL, reason, None)
 
     def _settle(self) -> None:
         for asked, reason in self._agenda.settled():
@@ -253,8 +261,8 @@ class JournalSearch(OptunaSearch):
             if reason is not None:
                 asked.trial.set_user_attr("reason", reason)
             # another driver that took this one for dead may have told it already, from the same execution
-            self._ot_study.tell(asked.trial, values, state=state, skip_if_finished=True)
-        self._observer.ended(asked.trial.number, state, reason, metrics)
+            told = self._ot_study.tell(asked.trial, values, state=state, skip_if_finished=True)
+        self._observer.ended(told, reason, metrics)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

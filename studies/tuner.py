@@ -63,7 +63,7 @@ def search(
     scale = how.scale
     trial_config = {"num_threads": scale.num_cpus, "device": "cuda" if scale.num_gpus else "cpu"}
     budget = Budget(study, optuna_study, how.root / "optuna" / "asking.lock", scale.num_gpus)
-    with budget.asking():
+    with budget.locked():
         journal.enqueue(optuna_study, study)
     follower = Follower(study, optuna_study, how.tracker, how.progress, how.overhead, how.texts)
     searcher = JournalSearch(

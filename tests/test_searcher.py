@@ -57,14 +57,14 @@ class Told:
         self.num_worked = 0
         self.upstreams: list[tuple[str, str | None]] = []
 
-    def begun(self, number: int, params: Mapping[str, Any], execution: Execution) -> None:
+    def begun(self, number: int, params: Mapping[str, Any], execution: Execution | None) -> None:
         """Every trial that ends has begun."""
 
     def epoch(self, numbers: Sequence[int], execution: Execution, result: Mapping[str, Any]) -> None:
         self.epochs += numbers
 
-    def ended(self, number: int, state: TrialState, reason: str | None, metrics: Mapping[str, Any] | None) -> None:
-        self.endings[number] = (state.name, reason)
+    def ended(self, trial: FrozenTrial, reason: str | None, metrics: Mapping[str, Any] | None) -> None:
+        self.endings[trial.number] = (trial.state.name, reason)
 
     def built(self, execution: Execution, reason: str | None, metrics: Mapping[str, Any] | None) -> None:
         self.upstreams.append((execution.kind, reason))
@@ -301,6 +301,7 @@ def test_a_trial_that_was_stopped_early_is_never_chosen(tmp_path: Path) -> None:
     assert again.reported("e", {"epoch": 2, "val/psnr": 2.0})
     again.on_trial_complete("e", {"epoch": 2})
     assert ending(again, 4) == (TrialState.PRUNED, "stopped early at epoch 2")
+    assert again._observer.endings == {4: ("PRUNED", "stopped early at epoch 2")} and not again._observer.upstreams
     chosen = journal.chosen(study, trials(again))
     assert chosen is not None and chosen.number == 0
 
