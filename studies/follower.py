@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.store import Store
 from studies import journal
 from studies.budget import num_taken
 from studies.overhead import Overhead
@@ -56,21 +58,13 @@ class Follower:
             )
         )
 
-    def begun(self, number: int, params: Mapping[str, Any], execution: Execution) -> None:
-        """A trial was asked for, or taken over."""
+    def begun(self, number: int, params: Mapping[str, Any], execution: Execution | None) -> None:
+        """A trial was asked for, or taken over; no execution: its stage refuses the settings."""
         self.shares[number] = 0.0
-        upstreams = {f"upstream.{role}": address for role, address in execution.upstreams.items()}
-        tags = {"stage": self.study.kind, "fingerprint": execution.fingerprint, "seed": str(execution.seed)}
-        self.tracker.start(
-            Run(
-                key=self.key(number),
-                name=f"{self.study.name} {number}",
-                parent=self.optuna_study.study_name,
-                tags={**tags, **upstreams},
-                params=params,
-                config=execution.config,
-            )
-        )
+        tags = {"stage": self.study.kind, **(_tags(execution) if execution else {})}
+        key, name = self.key(number), f"{self.study.name} {number}"
+        config = execution.config if execution else None
+        self.tracker.start(Run(key, name, self.optuna_study.study_name, tags, params, config))
 
     def epoch(self, numbers: Sequence[int], execution: Execution, result: Mapping[str, Any]) -> None:
         """An epoch of an execution that is the result of these trials; of none where it is only built on."""
@@ -84,17 +78,31 @@ class Follower:
 
     def ended(self, trial: FrozenTrial, reason: str | None, metrics: Mapping[str, Any] | None) -> None:
         """A trial has ended; metrics: its published metrics.json."""
-        self.shares.pop(trial.number, None)
         self.done += 1
         self.ended_trials += 1
+        self._tell_end(trial, reason, metrics)
+        if trial.state == TrialState.COMPLETE:
+            self._compare(trial)
+
+    def retell(self, trials: Sequence[FrozenTrial], addresses: Sequence[str], store: Store) -> None:
+        """Trials that ended in an earlier run, and what trials build on, whose ending MLflow was not told."""
+        for trial in trials:
+            *_, target = None, *journal.pipeline(trial)
+            self.begun(trial.number, trial.params, target)
+            metrics = None if target is None else _published(store, target)
+            self._tell_end(trial, trial.user_attrs.get("reason"), metrics)
+        built_on = {e.address: e for t in self.optuna_study.get_trials(deepcopy=False) for e in journal.pipeline(t)}
+        for address in addresses:
+            self.built(built_on[address], store.failure(address), _published(store, built_on[address]))
+
+    def _tell_end(self, trial: FrozenTrial, reason: str | None, metrics: Mapping[str, Any] | None) -> None:
+        self.shares.pop(trial.number, None)
         key = self.key(trial.number)
         if reason:
             self.tracker.tag(key, "reason", reason)
         if metrics is not None:
             self.tracker.history(key, metrics["history"], metrics["final"])
         self.tracker.end(key, STATUS[trial.state])
-        if trial.state == TrialState.COMPLETE:
-            self._compare(trial)
 
     def built(self, execution: Execution, reason: str | None, metrics: Mapping[str, Any] | None) -> None:
         """A stage that trials build on has ended: published, or failed."""
@@ -143,10 +151,9 @@ class Follower:
         key = f"{self.optuna_study.study_name}/{execution.address}"
         if key not in self.under_way:
             self.under_way.add(key)
-            upstreams = {f"upstream.{role}": address for role, address in execution.upstreams.items()}
-            tags = {"stage": execution.kind, "fingerprint": execution.fingerprint, "seed": str(execution.seed)}
             name, study = f"{execution.kind} {execution.fingerprint[:8]}", self.optuna_study.study_name
-            self.tracker.start(Run(key, name, study, {**tags, **upstreams}, {}, execution.config))
+            tags = {"stage": execution.kind, **_tags(execution)}
+            self.tracker.start(Run(key, name, study, tags, {}, execution.config))
         return key
 
     def _compare(self, trial: FrozenTrial) -> None:
@@ -154,3 +161,21 @@ class Follower:
         if len(self.study.objective) > 1:  # the rule looks at all of them
             rivals = self.optuna_study.get_trials(deepcopy=False)
         self.chosen = journal.chosen(self.study, rivals)
+
+
+def _tags(execution: Execution) -> dict[str, str]:
+    upstreams = {f"upstream.{role}": address for role, address in execution.upstreams.items()}
+    return {"fingerprint": execution.fingerprint, "seed": str(execution.seed), **upstreams}
+
+
+def _published(store: Store, execution: Execution) -> dict[str, Any] | None:
+    """Its metrics.json."""
+    if not store.has(execution.address):
+        return None
+    record: dict[str, Any] = json.loads(store.read(execution.address, "metrics.json"))
+    return record
+
+
+def _tags(execution: Execution) -> dict[str, str]:
+    upstreams = {f"upstream.{role}": address for role, address in execution.upstreams.items()}
+    return {"stage": execution.kind, "fingerprint": execution.fingerprint, "seed": str(execution.seed), **upstreams}

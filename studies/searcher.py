@@ -226,8 +226,8 @@ class JournalSearch(OptunaSearch):
 
     def _fail(self, trial: optuna.Trial, reason: str) -> None:
         trial.set_user_attr("reason", reason)
-        self._ot_study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-        self._observer.ended(trial.number, TrialState.FAIL, reason, None)
+        told = self._ot_study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        self._observer.ended(told, reason, None)
 
     def _settle(self) -> None:
         for asked, reason in self._agenda.settled():
