@@ -37,6 +37,7 @@ class Delivery:
         self._experiment_id = ""
         self._open: dict[str, OpenRun] = {}
         self._uncertain: set[str] = set()  # keys whose run may have been made, or not wholly
+        self._ended: dict[str, str] = {}  # key → status, to be noted in the ledger
         self._num_done = 0  # records of the segment under way
         self._num_failed = 0  # attempts in a row
 
@@ -53,11 +54,15 @@ class Delivery:
             while self._num_done < len(records):
                 record = records[self._num_done]
                 self._attempt(record["key"], partial(self._tell, record, again))
+                if record["op"] == "end":
+                    self._ended[record["key"]] = record["status"]
                 self._num_done += 1
             for key in list(self._open):
                 self._attempt(key, partial(self._send, key))
             if segment is not None and segment.taken_over and records:
                 self._kill({record["key"] for record in records}, records[-1]["at_ms"])
+            self.ledger.ended(self._ended)
+            self._ended = {}
         except Exception:
             self._num_failed += 1
             raise
@@ -98,6 +103,7 @@ class Delivery:
             owner = _owner(run)
             if owner is None or owner.is_gone() or (owner == self._owner and self._is_first and not self._open):
                 client.set_terminated(run.info.run_id, status="KILLED")
+                self._ended[run.data.tags.get("key", "")] = "KILLED"
         self._client = client
 
     def _search(self, client: Any, condition: str) -> list[Any]:
@@ -269,6 +275,7 @@ class Delivery:
         for key in keys & self._open.keys():
             if self._open[key].record is not None:
                 self._attempt(key, partial(self._end, key, "KILLED", at_ms))
+                self._ended[key] = "KILLED"
 
 
 def _owner(run: Any) -> Owner | None:

@@ -25,6 +25,7 @@ from dehazing.stages import stage_module
 from studies import journal
 from studies.budget import is_whole
 from studies.executions import pipeline_of, space_of, study_key
+from studies.follower import Follower
 from studies.overhead import Overhead
 from studies.progress import Progress, duration
 from studies.resources import resources_of
@@ -33,6 +34,7 @@ from studies.scale import Scale
 from studies.storage import note_store, store_of
 from studies.study import Study
 from studies.tracker import Data, Tracker, is_needed
+from studies.untold import untold
 
 MOST_OF_PATCH = 2**20  # characters of the tree's differences that are logged
 
@@ -173,10 +175,12 @@ class Investigation:
                 self.progress,
                 self.overhead,
                 self.git_patch,
+                untold(self.root, self.experiment, optuna_study)[:2],
             )
             search(study, optuna_study, space_of(study), make, how)
             took = f" in {duration(time.monotonic() - before_s)}"
         else:
+            self._tell_again(study, optuna_study)
             took = " before"
         trials = optuna_study.get_trials(deepcopy=False)
         self._note_failures(study, trials, optuna_study.user_attrs.get(journal.RETRIED, ()))
@@ -228,6 +232,14 @@ class Investigation:
             if trial.state == TrialState.FAIL and trial.number not in retried:
                 reason = trial.user_attrs.get("reason", "no reason recorded")
                 self.failures.append(f"{study.name} trial {trial.number} failed: {reason}")
+
+    def _tell_again(self, study: Study, optuna_study: optuna.Study) -> None:
+        """Tell MLflow what it does not know of a search that has come to its end."""
+        trials, addresses, is_open = untold(self.root, self.experiment, optuna_study)
+        if trials or addresses or is_open:
+            follower = Follower(study, optuna_study, self.tracker, self.progress, self.overhead, self.git_patch)
+            follower.retell(trials, addresses, self.store)
+            follower.end()
 
     def deliver(self) -> None:
         """Give MLflow what an earlier run left behind."""

@@ -39,6 +39,7 @@ class Ledger:
         self.folder, self.place = folder_of(root, experiment), place()
         self._path = self.folder / "runs.jsonl"
         self._ids: dict[str, str] = {}
+        self._ended: dict[str, str] = {}  # key → status of what was closed, the last time
         self._filled: set[str] = set()  # MLflow's ids of the experiments whose runs are all in here
         self._read = 0
         self._lock = threading.RLock()
@@ -49,6 +50,12 @@ class Ledger:
             self._read_on()
             return self._ids.get(key)
 
+    def status(self, key: str) -> str | None:
+        """What a run was closed as, the last time; None where it never was."""
+        with self._lock:
+            self._read_on()
+            return self._ended.get(key)
+
     def is_filled(self, experiment_id: str) -> bool:
         """Whether a key of the experiment that is not in here has no run."""
         with self._lock:
@@ -58,6 +65,11 @@ class Ledger:
     def add(self, runs: Mapping[str, str]) -> None:
         """Note runs, key → id."""
         self._append([{"key": key, "run_id": run_id} for key, run_id in runs.items()])
+
+    def ended(self, runs: Mapping[str, str]) -> None:
+        """Note what was closed, key → status."""
+        if runs:
+            self._append([{"key": key, "ended": status} for key, status in runs.items()])
 
     def filled(self, experiment_id: str) -> None:
         """Note that every run of the experiment is in here."""
@@ -90,6 +102,7 @@ class Ledger:
             if file.seek(0, os.SEEK_END) < self._read:  # somebody emptied it
                 self._read = 0
                 self._ids.clear()
+                self._ended.clear()
                 self._filled.clear()
             file.seek(self._read)
             for line in file:
@@ -101,7 +114,9 @@ class Ledger:
     def _note(self, line: bytes) -> None:
         with suppress(ValueError):
             entry = json.loads(line)
-            if entry.get("place") == self.place and "key" in entry:
+            if entry.get("place") == self.place and "ended" in entry:
+                self._ended[entry["key"]] = entry["ended"]
+            elif entry.get("place") == self.place and "key" in entry:
                 self._ids[entry["key"]] = entry["run_id"]
             elif entry.get("place") == self.place and "filled" in entry:
                 self._filled.add(entry["filled"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
@@ -34,7 +35,8 @@ from studies.tracker import Tracker
 class Search:
     """What a search runs with: the folder of its journal and scratch, the store of the stages, slots, who is told.
 
-    texts: artifacts of the study's run, by name.
+    texts: artifacts of the study's run, by name. untold: ended trials, and addresses that they build on, whose ending
+    MLflow does not know.
     """
 
     root: Path
@@ -45,6 +47,7 @@ class Search:
     progress: Progress
     overhead: Overhead
     texts: Mapping[str, str] = field(default_factory=dict)
+    untold: tuple[Sequence[FrozenTrial], Sequence[str]] = ((), ())
 
 
 def search(
@@ -66,6 +69,7 @@ def search(
     with budget.locked():
         journal.enqueue(optuna_study, study)
     follower = Follower(study, optuna_study, how.tracker, how.progress, how.overhead, how.texts)
+    follower.retell(*how.untold, how.store)
     searcher = JournalSearch(
         study, optuna_study, space, make_pipeline, how.store, trial_config, follower, budget, how.slots
     )
