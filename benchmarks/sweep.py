@@ -7,7 +7,10 @@ quickstart's; how well they restore is of no matter here). One execution for eac
   - `nothing kept`: networks, latents and the baselines' scores anew, as an actor that starts every trial afresh;
   - `networks kept`: networks and encoded latents stay, the baselines are scored anew;
   - `all kept`: the baselines' scores stay, too: what then remains is the loop and its scores.
-`--alone` of the configurations, drawn at random, are measured so, in blocks before and after the batch.
+`--alone` of the configurations are measured so, in blocks before and after the batch: a systematic sample, at equal
+distances in the order of their calls. (A small one may miss the few dear ones, the refinements: against the batch.)
+The configurations are drawn from the study `iterative` as it is shipped for quickstart, or from the whole search space
+(`--space whole`: up to four refinements, of which less is shared).
 """
 
 from __future__ import annotations
@@ -41,8 +44,8 @@ from dehazing.stages.configuration import Configuration
 from dehazing.strict import from_mapping
 from dehazing.sweep import NETWORKS, Operators
 from search_spaces import iterative as loops
-from studies.executions import nested
-from studies.study import FOLDER
+from studies.executions import nested, space_of
+from studies.study import FOLDER, read_studies
 
 FIELDS = {"train": 6, "validation": 16, "test": 1}
 BRIEF = {"num_epochs": 1, "steps_per_epoch": 4}
@@ -71,16 +74,36 @@ def made_upstreams(root: Path, **dataset: Any) -> tuple[str, dict[str, str]]:
     return series, made
 
 
-def drawn(num: int) -> list[dict[str, Any]]:
-    """So many distinct configurations from the search space, in the order of their draw."""
+def drawn(num: int, space: str = "quickstart") -> list[dict[str, Any]]:
+    """So many distinct configurations, in the order of their draw. space: quickstart | whole, see the module."""
     sampling = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=SEED))
+    suggest = loops.space if space == "whole" else space_of(read_studies(["iterative"], "quickstart")["iterative"])
     found: dict[str, dict[str, Any]] = {}
     while len(found) < num:
         trial = sampling.ask()
-        loops.space(trial)
+        suggest(trial)
         configuration = nested(trial.params)
-        found.setdefault(from_mapping(Configuration, configuration, "configuration").key, configuration)
+        found.setdefault(read(configuration).key, configuration)
     return list(found.values())
+
+
+def read(configuration: dict[str, Any]) -> Configuration:
+    """What the stage makes of a suggestion."""
+    return from_mapping(Configuration, configuration, "configuration")
+
+
+def counts(configurations: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Distinct calls of R, G and P, by brute force."""
+    loops_read = (read(one) for one in configurations)
+    return distinct_calls((one.variant, one.degrader, "none", one.settings(T, HAZE_ALPHA)) for one in loops_read)
+
+
+def sampled(configurations: Sequence[dict[str, Any]], num: int) -> list[int]:
+    """Indices of a systematic sample by the number of calls, in random order."""
+    by_calls = sorted(range(len(configurations)), key=lambda i: sum(counts([configurations[i]]).values()))
+    chosen = [by_calls[int((k + 0.5) * len(by_calls) / num)] for k in range(num)]
+    random.Random(SEED).shuffle(chosen)
+    return chosen
 
 
 def executions_of(configurations: Sequence[dict[str, Any]], series: str, upstreams: dict[str, str]) -> list[Execution]:
@@ -93,12 +116,14 @@ def executions_of(configurations: Sequence[dict[str, Any]], series: str, upstrea
     return executions
 
 
-def compare(root: Path, num: int, num_alone: int, num_blocks: int = 4, **dataset: Any) -> dict[str, Any]:
+def compare(
+    root: Path, num: int, num_alone: int, num_blocks: int = 4, space: str = "quickstart", **dataset: Any
+) -> dict[str, Any]:
     """All figures of one run, see the module; the batch stands between two halves of the blocks."""
     series, upstreams = made_upstreams(root, **dataset)
-    configurations = drawn(num)
+    configurations = drawn(num, space)
     executions = executions_of(configurations, series, upstreams)
-    chosen = random.Random(SEED).sample(executions, min(num_alone, num))
+    chosen = [executions[i] for i in sampled(configurations, min(num_alone, num))]
     seconds, cpu_s = dict.fromkeys(WAYS, 0.0), dict.fromkeys(WAYS, 0.0)
     tables: dict[str, dict[str, pd.DataFrame]] = {way: {} for way in WAYS}
     with own_store(root, [f"series/{series}", *upstreams.values()]) as store:
@@ -133,8 +158,6 @@ def compare(root: Path, num: int, num_alone: int, num_blocks: int = 4, **dataset
         way: max(float((found[a] - together[a]).abs().to_numpy().max()) for a in together)
         for way, found in tables.items()
     }
-    read = [from_mapping(Configuration, one, "configuration") for one in configurations]
-    expected = distinct_calls((one.variant, one.degrader, "none", one.settings(T, HAZE_ALPHA)) for one in read)
     per_second = {way: len(chosen) / spent for way, spent in seconds.items()}
     rate = num / seconds_together
     return {
@@ -146,7 +169,8 @@ def compare(root: Path, num: int, num_alone: int, num_blocks: int = 4, **dataset
         "cpu_s_each": {"together": cpu_s_together / num} | {way: spent / len(chosen) for way, spent in cpu_s.items()},
         "largest_difference_db": largest,
         "calls": dict(called),
-        "distinct_prefixes": expected,
+        "distinct_prefixes": counts(configurations),
+        "calls_one_by_one": dict(sum((Counter(counts([one])) for one in configurations), Counter())),
     }
 
 
@@ -199,7 +223,7 @@ def report(record: dict[str, Any]) -> str:
         f" ({record['cpu_s_each']['together']:.2f} CPU-seconds each)"
     ]
     if alone < num:
-        lines.append(f"(one by one: {alone} of them, drawn at random, as all would take too long)")
+        lines.append(f"(one by one: {alone} of them, a systematic sample, as all would take too long)")
     for way, rate in record["per_second_alone"].items():
         lines.append(
             f"one by one, {way + ':':15} {rate:.2f} a second; the batch is {record['ratio'][way]:.1f} times as fast "
@@ -208,6 +232,7 @@ def report(record: dict[str, Any]) -> str:
         )
     lines.append(f"calls in the batch:      {record['calls']}")
     lines.append(f"distinct prefixes:       {record['distinct_prefixes']}")
+    lines.append(f"calls one by one:        {record['calls_one_by_one']}")
     return "\n".join(lines)
 
 
@@ -228,11 +253,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--configurations", type=int, default=200, metavar="N")
     parser.add_argument("--alone", type=int, default=20, metavar="N", help="so many of them also one by one")
+    parser.add_argument("--space", choices=("quickstart", "whole"), default="quickstart")
     parser.add_argument("--root", type=Path, default=Path("results/benchmarks"), metavar="FOLDER")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="the figures, for the record")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)  # as a trial has it
-    record = compare(asked.root.resolve(), asked.configurations, asked.alone)
+    record = compare(asked.root.resolve(), asked.configurations, asked.alone, space=asked.space)
     print(report(record))
     if asked.out:
         asked.out.write_text(json.dumps(record, indent=1))
