@@ -174,8 +174,3 @@ def _published(store: Store, execution: Execution) -> dict[str, Any] | None:
         return None
     record: dict[str, Any] = json.loads(store.read(execution.address, "metrics.json"))
     return record
-
-
-def _tags(execution: Execution) -> dict[str, str]:
-    upstreams = {f"upstream.{role}": address for role, address in execution.upstreams.items()}
-    return {"stage": execution.kind, "fingerprint": execution.fingerprint, "seed": str(execution.seed), **upstreams}
