@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,6 +78,6 @@ class Overhead:
         runs = [run for run in before if run["begun"] != self.begun]
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            aside = path.with_suffix(".tmp")
+            aside = path.with_name(f"{path.stem}-{os.getpid()}.tmp")  # another driver may write, too
             aside.write_text(json.dumps([*runs, self.record(logging_s)], indent=1))
             aside.replace(path)

@@ -38,7 +38,7 @@ KINDS: dict[str, str] = {
     "lock of the runs": r"^write \S+/mlflow/lock$",
     "MLflow's database": r"^commit mlflow\.db$",
     "MLflow's artifacts": r"^(write|rename|touch|remove|synced|make) mlartifacts",
-    "overhead": r"^write \S+/overhead\.jsonl$",
+    "overhead": r"^(write|rename) \S+/overhead\S*\.(tmp|json)$",
     "trials.json": r"^(write|rename|synced) [\w-]+/trials\.(json|tmp)$",
     "confirm.json": r"^(write|rename|synced|remove) [\w-]+/confirm\.(json|tmp)$",
     "tracked.json": r"^(write|rename|synced|remove) [\w-]+/tracked\.(json|tmp)$",
