@@ -216,7 +216,7 @@ def check_ledgers(root: Path, uri: str | None = None, failed: bool = False) -> N
 
 
 def check_store(root: Path, wanted: set[str], possible: set[str]) -> None:
-    """What the trials need is published and nothing else, nobody seems to work on anything, and nothing lies half made."""
+    """What the trials need is published and nothing else, nobody works on anything, and nothing lies half made."""
     store = Store(root)
     published = {address for address in store.addresses() if not address.startswith("series/")}
     assert wanted <= published <= possible, (published - possible, wanted - published)
