@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import dataclass
@@ -229,3 +230,25 @@ def test_killed_while_a_failure_is_remembered(reference: Reference, tmp_path: Pa
     assert rig.all_met(root, points)
     assert [row[2] for row in rig.table(root)] == ["FAIL", "COMPLETE"]
     rig.check_ledgers(root, failed=True)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+def test_killed_around_each_file_of_the_conclusion(tmp_path: Path) -> None:
+    """The whole investigation, whose confirmation is then told again and again."""
+    root = tmp_path / "results"
+    folder = root / rig.EXPERIMENT
+    code, said = rig.finish(rig.start(root, "all"))
+    assert code == 0, said
+    table, gap = rig.table(root), (folder / "report" / "gap.csv").read_bytes()
+    names = ("trials.json", "confirm.json")
+    before = {name: rig.without_seconds(json.loads((folder / name).read_text())) for name in names}
+    for name in names:
+        (folder / name).unlink()
+    points = [Point(KINDS[kind], n, when) for kind in CONCLUDING for n, when in ((1, "before"), (2, "after"))]
+    rig.until_it_ends(root, "all", points=points)
+    assert rig.all_met(root, points)
+    assert rig.table(root) == table and (folder / "report" / "gap.csv").read_bytes() == gap
+    assert before == {name: rig.without_seconds(json.loads((folder / name).read_text())) for name in names}
+    assert (folder / "tracked.json").is_file()
+    rig.check_ledgers(root)

@@ -126,7 +126,7 @@ def all_met(root: Path, points: Sequence[Point]) -> bool:
 
 
 def killed_at_random(root: Path, *words: str, kills: int, seed: int, within_s: float) -> int:
-    """Kills the driver or a worker at seeded random moments, the same command again after the driver; then lets it end.
+    """Kills the driver or one of its processes at seeded random moments, the same command again after the driver; then lets it end.
 
     Returns how many kills there were: fewer where the study came to its end before.
     """
@@ -154,12 +154,13 @@ def killed_at_random(root: Path, *words: str, kills: int, seed: int, within_s: f
 
 
 def _workers(driver: int) -> list[psutil.Process]:
-    """Processes that do the studies' work."""
+    """Processes that do the studies' work, and the one that tells MLflow."""
     found = []
     with suppress(psutil.Error):
         for process in psutil.Process(driver).children(recursive=True):
             with suppress(psutil.Error):
-                if any(word.startswith("ray::") for word in process.cmdline()[:1]):
+                words = process.cmdline()
+                if words and (words[0].startswith("ray::") or "studies.delivering" in words):
                     found.append(process)
     return sorted(found, key=lambda process: process.pid)
 
