@@ -128,7 +128,8 @@ def all_met(root: Path, points: Sequence[Point]) -> bool:
 def killed_at_random(root: Path, *words: str, kills: int, seed: int, within_s: float) -> int:
     """Kills the driver or one of its processes at seeded random moments, then lets it end.
 
-    After the driver's death the same command is given again. Returns how many kills there were: fewer where the study came to its end before.
+    After the driver's death the same command is given again. Returns how many kills there were: fewer where the
+    study came to its end before.
     """
     chance = random.Random(seed)
     done = 0
