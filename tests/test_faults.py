@@ -184,6 +184,16 @@ def test_killed_at_many_entries_of_the_journal(reference: Reference, tmp_path: P
 
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
+def test_killed_when_the_journal_has_the_end_and_mlflow_has_not(reference: Reference, tmp_path: Path) -> None:
+    root = rig.prepared(tmp_path / "results", reference.root)
+    num = sum(line == "synced optuna/journal.log" for line in reference.lines)
+    points = [Point(KINDS["journal, written"], num - 1, "after"), Point(KINDS["journal, written"], num, "after")]
+    assert rig.until_it_ends(root, str(reference.path), points=points) >= 1
+    check(reference, root)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
 def test_killed_while_the_series_and_the_database_are_made(reference: Reference, tmp_path: Path) -> None:
     root = tmp_path / "results"
     series = r" stages/series/\w+/(manifest\.json|series\.json|LEASE-\d+)$"
