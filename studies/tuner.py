@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import signal
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.lease import Owner
 from dehazing.pipeline.store import Store, Unwritable, writing
 from studies import journal
 from studies.budget import Budget, is_whole
@@ -158,13 +160,27 @@ def _name(trial: Any) -> str:
 @contextmanager
 def _scratch(root: Path) -> Iterator[str]:
     """A folder of this search alone for what Tune writes: beside the journal, as a cluster's nodes share that."""
+    me = Owner.myself()
     with writing(root):
         (root / "tune").mkdir(parents=True, exist_ok=True)
-        aside = tempfile.TemporaryDirectory(dir=root / "tune", ignore_cleanup_errors=True)
-    with aside as folder:
-        yield folder
+        for folder in (root / "tune").iterdir():
+            if _is_left(folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
+        name = f"{me.host}-{me.pid}-{int(me.started_s * 1000)}-"
+        aside = tempfile.TemporaryDirectory(prefix=name, dir=root / "tune", ignore_cleanup_errors=True)
+    with aside as own:
+        yield own
     with suppress(OSError):  # another search still uses it
         (root / "tune").rmdir()
+
+
+def _is_left(name: str) -> bool:
+    """Whether a scratch folder is that of a driver that is gone."""
+    try:
+        host, pid, started_ms, _ = name.rsplit("-", 3)
+        return Owner(host, int(pid), int(started_ms) / 1000).is_gone()
+    except ValueError:
+        return False  # not of this program
 
 
 @contextmanager

@@ -222,6 +222,7 @@ def check_store(root: Path, wanted: set[str], possible: set[str]) -> None:
     store = Store(root)
     published = {address for address in store.addresses() if not address.startswith("series/")}
     assert wanted <= published <= possible, (published - possible, wanted - published)
+    assert len(list(root.glob("tune/*"))) <= 1, "Tune's scratch is left by the last driver that was killed at most"
     for address, names in store.files().items():
         assert holder(store, address) is None, address
         assert not [name for name in names if name.startswith("publishing-")], (address, names)
