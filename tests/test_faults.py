@@ -67,6 +67,11 @@ class Reference:
     table: list[tuple[Any, ...]]
     lines: list[str]
     seconds: float
+    database: Path  # of MLflow, empty
+
+    def prepared(self, root: Path) -> Path:
+        """A results folder in which nothing was searched yet."""
+        return rig.prepared(root, self.database, self.root)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +82,9 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     code, said = rig.finish(rig.start(root, str(path), trace=folder / "trace"))
     assert code == 0, said
     rig.check_ledgers(root)
-    return Reference(path, root, rig.table(root), rig.lines_of(folder / "trace"), time.monotonic() - begun_s)
+    seconds = time.monotonic() - begun_s
+    database = rig.empty_database(folder / "empty")
+    return Reference(path, root, rig.table(root), rig.lines_of(folder / "trace"), seconds, database)
 
 
 def kinds_of(line: str) -> list[str]:
@@ -120,7 +127,7 @@ def test_executions_are_shared_by_what_needs_them(reference: Reference) -> None:
 
 @pytest.mark.slow
 def test_killed_at_writes_and_at_random_briefly(reference: Reference, tmp_path: Path) -> None:
-    root = rig.prepared(tmp_path / "results", reference.root)
+    root = reference.prepared(tmp_path / "results")
     points = [
         Point(KINDS["checkpoint"], 1, "after"),
         Point(KINDS["manifest"], 2, "before"),
@@ -134,7 +141,7 @@ def test_killed_at_writes_and_at_random_briefly(reference: Reference, tmp_path: 
 
 @pytest.mark.slow
 def test_killed_at_random_moments_briefly(reference: Reference, tmp_path: Path) -> None:
-    root = rig.prepared(tmp_path / "results", reference.root)
+    root = reference.prepared(tmp_path / "results")
     assert rig.killed_at_random(root, str(reference.path), kills=3, seed=3, within_s=reference.seconds / 2) >= 1
     check(reference, root)
 
@@ -146,7 +153,7 @@ def test_fifty_kills_at_random_moments(reference: Reference, tmp_path: Path, num
     """Five in each of ten studies; where one comes to its end before, another is begun."""
     done = again = 0
     while done < 5:
-        root = rig.prepared(tmp_path / str(again) / "results", reference.root)
+        root = reference.prepared(tmp_path / str(again) / "results")
         seed = 100 * number + again
         done += rig.killed_at_random(
             root, str(reference.path), kills=5 - done, seed=seed, within_s=0.8 * reference.seconds
@@ -161,7 +168,7 @@ def test_fifty_kills_at_random_moments(reference: Reference, tmp_path: Path, num
 def test_killed_right_before_and_right_after_each_kind_of_write(
     reference: Reference, tmp_path: Path, kind: str
 ) -> None:
-    root = rig.prepared(tmp_path / "results", reference.root)
+    root = reference.prepared(tmp_path / "results")
     points = pair_of_points(reference, kind)
     rig.until_it_ends(root, str(reference.path), points=points)
     assert rig.all_met(root, points)
@@ -171,7 +178,7 @@ def test_killed_right_before_and_right_after_each_kind_of_write(
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
 def test_killed_at_many_entries_of_the_journal(reference: Reference, tmp_path: Path) -> None:
-    root = rig.prepared(tmp_path / "results", reference.root)
+    root = reference.prepared(tmp_path / "results")
     num = sum(line == "write optuna/journal.log" for line in reference.lines)
     points = [
         Point(KINDS["journal"], (2 * i + 1) * num // (2 * MORE_JOURNAL), ("before", "after")[i % 2])
@@ -185,7 +192,7 @@ def test_killed_at_many_entries_of_the_journal(reference: Reference, tmp_path: P
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
 def test_killed_when_the_journal_has_the_end_and_mlflow_has_not(reference: Reference, tmp_path: Path) -> None:
-    root = rig.prepared(tmp_path / "results", reference.root)
+    root = reference.prepared(tmp_path / "results")
     num = sum(line == "synced optuna/journal.log" for line in reference.lines)
     points = [Point(KINDS["journal, written"], num - 1, "after"), Point(KINDS["journal, written"], num, "after")]
     assert rig.until_it_ends(root, str(reference.path), points=points) >= 1
@@ -212,7 +219,7 @@ def test_with_a_sampler_that_learns_nothing_is_lost_doubled_or_left_running(
     reference: Reference, tmp_path: Path, seed: int
 ) -> None:
     path = rig.write_study(tmp_path, "pair", {**PAIR, "sampler": "tpe"})
-    root = rig.prepared(tmp_path / "results", reference.root)
+    root = reference.prepared(tmp_path / "results")
     rig.killed_at_random(root, str(path), kills=5, seed=1000 + seed, within_s=0.8 * reference.seconds)
     rig.check_ledgers(root)
     assert len(rig.table(root)) == PAIR["num_trials"]
@@ -232,7 +239,7 @@ def test_killed_while_a_failure_is_remembered(reference: Reference, tmp_path: Pa
         "scales": {"smoke": {}},
     }
     path = rig.write_study(tmp_path, "failing", study)
-    root = rig.prepared(tmp_path / "results", reference.root)
+    root = reference.prepared(tmp_path / "results")
     failed = r"^rename stages/\w+/\w+/failed\.json$"
     points = [Point(failed, 1, "before"), Point(failed, 2, "after")]
     code, said = rig.finish(rig.start(root, str(path), points=points, stages=rig.HERE / "stages"))

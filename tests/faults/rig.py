@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dehazing.pipeline.lease import holder
 from dehazing.pipeline.store import Store
 from studies import journal
+from studies.tracker import Data, Tracker
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -275,11 +276,18 @@ def _check_metrics(client: Any, run_id: str, published: Mapping[str, Any]) -> No
 # ---- templates, traces, servers
 
 
-def prepared(root: Path, template: Path) -> Path:
-    """A results folder with a database whose tables are made (that takes seconds), and with the series."""
+def empty_database(folder: Path) -> Path:
+    """A database of MLflow whose tables are made (that takes seconds), without any run of ours."""
+    data = Data("lines", "abc", "lines.yaml")
+    assert Tracker(folder, "another", {}, data, is_apart=False).close() == ""
+    return folder / "mlflow.db"
+
+
+def prepared(root: Path, database: Path, finished: Path) -> Path:
+    """A results folder with an empty database, and with the series of a finished one."""
     root.mkdir(parents=True)
-    shutil.copy(template / "mlflow.db", root / "mlflow.db")
-    shutil.copytree(template / "stages" / "series", root / "stages" / "series")
+    shutil.copy(database, root / "mlflow.db")
+    shutil.copytree(finished / "stages" / "series", root / "stages" / "series")
     return root
 
 
