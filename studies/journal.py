@@ -16,13 +16,14 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.lease import Owner
+from dehazing.pipeline.lease import Owner, holder
 from dehazing.pipeline.store import Store, writing
 from studies.journal_lock import JournalLock
 from studies.study import Study
 
+OWNER = "owner"  # attribute of a trial: {"process": …, "driver": the address of the lease that its driver holds}
 QUEUED = "points"  # attribute of an Optuna study: how many of its points were queued
-RETRIED = "retried"  # attribute of an Optuna study: numbers of failed trials that were queued again
+RETRY_OF = "retry_of"  # attribute of a trial: the number of the failed one that it tries again
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -67,16 +68,24 @@ def enqueue(found: optuna.Study, study: Study) -> None:
 
 
 def retry(found: optuna.Study, store: Store) -> int:
-    """Forgets the failures of the study's failed trials, and queues their parameters again; returns how many."""
-    before = found.user_attrs.get(RETRIED, [])
-    failed = [t for t in found.get_trials(deepcopy=False) if t.state == TrialState.FAIL and t.number not in before]
+    """Forgets the failures of the study's failed trials, and queues their parameters again; returns how many.
+
+    A trial whose result is published failed by its result, and would again.
+    """
+    trials = found.get_trials(deepcopy=False)
+    before = retried(trials)
+    failed = [t for t in trials if t.state == TrialState.FAIL and t.number not in before]
+    failed = [t for t in failed if not any(store.has(e.address) for e in pipeline(t)[-1:])]
     for trial in failed:
         for execution in pipeline(trial):
             store.forget_failure(execution.address)
-        found.enqueue_trial(trial.params)
-        before = [*before, trial.number]
-        found.set_user_attr(RETRIED, before)  # their place in the budget is free again
+        found.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
     return len(failed)
+
+
+def retried(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Numbers of the failed trials that were queued again; their place in the budget is free."""
+    return {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
 
 
 def pruner_of(study: Study) -> BasePruner:
@@ -88,12 +97,18 @@ def pruner_of(study: Study) -> BasePruner:
     return NopPruner()
 
 
-def is_orphan(trial: FrozenTrial) -> bool:
-    """Whether the journal holds the trial as running while nobody works on it."""
+def is_orphan(trial: FrozenTrial, drivers: Store) -> bool:
+    """Whether the journal holds the trial as running while nobody works on it.
+
+    drivers: where each driver holds a lease while it searches; one of another host that is silent is gone.
+    """
     if trial.state != TrialState.RUNNING:
         return False
-    owner = trial.user_attrs.get("owner")
-    return owner is None or Owner(**owner) == Owner.myself() or Owner(**owner).is_gone()
+    owner = trial.user_attrs.get(OWNER)
+    if owner is None:
+        return True
+    myself = Owner(**owner["process"]) == Owner.myself()
+    return myself or Owner(**owner["process"]).is_gone() or holder(drivers, owner["driver"]) is None
 
 
 def pipeline(trial: FrozenTrial) -> list[Execution]:
@@ -101,14 +116,19 @@ def pipeline(trial: FrozenTrial) -> list[Execution]:
     return [Execution(**fields) for fields in json.loads(trial.user_attrs.get("executions", "[]"))]
 
 
+def feasible(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The complete trials that hold their study's constraints: those that can be chosen."""
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and all(map(math.isfinite, t.values or ()))]
+    return [t for t in complete if all(violation <= 0 for violation in t.constraints.values())]
+
+
 def chosen(study: Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The trial that the study's rule chooses among the complete ones that hold its constraints, or None.
+    """The feasible trial that the study's rule chooses, or None.
 
     One objective: the best. Two: among those within `choose.within` of the best `choose.metric`, the best in the
     other one. Equal values: the earlier trial.
     """
-    complete = [t for t in trials if t.state == TrialState.COMPLETE and all(map(math.isfinite, t.values or ()))]
-    complete = [t for t in complete if all(violation <= 0 for violation in t.constraints.values())]
+    complete = feasible(trials)
     if not complete:
         return None
     signs = [1 if o.mode == "max" else -1 for o in study.objective]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -73,10 +74,12 @@ class Overhead:
         if not self.num_executions:
             return
         path = folder / FILE
-        before = json.loads(path.read_bytes()) if path.is_file() else []
-        runs = [run for run in before if run["begun"] != self.begun]
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            aside = path.with_name(f"{path.stem}-{os.getpid()}.tmp")  # another driver may write, too
-            aside.write_text(json.dumps([*runs, self.record(logging_s)], indent=1))
-            aside.replace(path)
+            with path.with_suffix(".lock").open("wb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # another driver may write, too: neither loses the other's entry
+                before = json.loads(path.read_bytes()) if path.is_file() else []
+                runs = [run for run in before if run["begun"] != self.begun]
+                aside = path.with_name(f"{path.stem}-{os.getpid()}.tmp")
+                aside.write_text(json.dumps([*runs, self.record(logging_s)], indent=1))
+                aside.replace(path)

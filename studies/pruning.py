@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -124,7 +125,7 @@ def note_wanted(folder: Path, dataset: str, addresses: Iterable[str]) -> None:
     """Notes in an experiment's folder what its confirmation is about to make, so that `prune` keeps it."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f"{WANTED}.tmp"
+        aside = folder / f"{WANTED}-{os.getpid()}.tmp"  # another driver may write, too
         aside.write_text(json.dumps({"dataset": dataset, "addresses": sorted(set(addresses))}, indent=1))
         aside.replace(folder / WANTED)
 

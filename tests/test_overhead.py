@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -42,4 +43,24 @@ def test_a_run_that_executed_nothing_leaves_no_entry_and_one_that_did_leaves_one
     found = account(tmp_path, "e")
     assert found is not None and (found.num_runs, found.num_executions) == (2, 3)
     assert sum(part.share for part in found.parts if part.title == "stage arithmetic") > 0
-    assert [path.name for path in (tmp_path / "e").iterdir()] == [FILE]
+    assert sorted(path.name for path in (tmp_path / "e").iterdir()) == [FILE, "overhead.lock"]
+
+
+def write_many(folder: Path, name: str) -> None:
+    overhead = Overhead()
+    for number in range(20):
+        overhead.begun = f"{name} {number}"
+        overhead.num_executions = 1
+        overhead.write(folder, 0.0)
+
+
+def test_runs_that_end_at_once_lose_no_entry(tmp_path: Path) -> None:
+    context = get_context("fork")
+    writers = [context.Process(target=write_many, args=(tmp_path, name)) for name in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    found = account(tmp_path.parent, tmp_path.name)
+    assert found is not None and found.num_runs == 40
