@@ -18,7 +18,7 @@ from tests.faults.rig import PAIR, Point
 KINDS: dict[str, str] = {
     "journal": r"^write optuna/journal\.log$",
     "journal, written": r"^synced optuna/journal\.log$",
-    "journal's lock": r"^(link|rename|remove) optuna/journal\.log\.lock",
+    "journal's lock": r"^write optuna/journal\.lock$",
     "lock of the asking": r"^write optuna/asking\.lock$",
     "lease": r"^write stages/\w+/\w+/LEASE-\d+$",
     "lease given back": r"^(rename|remove) stages/\w+/\w+/LEASE-",
