@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dehazing.data.dataset import read_dataset, with_scale
 from studies.confirm import check_names
-from studies.executions import check, with_sampler
+from studies.executions import check
 from studies.investigation import Investigation
 from studies.scale import read_scale
 from studies.settings import parse
@@ -61,7 +61,6 @@ def investigation(arguments: argparse.Namespace) -> Investigation:
     dataset_settings, scale_settings = settings.pop("dataset", {}), settings.pop("scale", {})
     scale = read_scale(arguments.scale, scale_settings)
     studies = read_studies(arguments.names, arguments.scale, settings)
-    studies = {name: with_sampler(study) for name, study in studies.items()}
     for study in studies.values():
         check(study)
     check_names(studies)

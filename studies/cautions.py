@@ -32,7 +32,7 @@ def cautions_of_studies(
     result = []
     for name, one in studies.items():
         if one.suggestions:
-            result += [f"{name}: {text}" for text in _of_budget(one.study, parameters[name], seed)]
+            result += [f"{name}: {text}" for text in _of_budget(one.study, one.sampler, parameters[name], seed)]
         result += [f"{name}: {text}" for text in _of_ranges(one.study, recorded[name] or (), parameters[name])]
     return result
 
@@ -85,18 +85,18 @@ def cautions_of_investigation(investigation: Investigation, with_confirmation: b
     return result
 
 
-def _of_budget(study: Study, parameters: Sequence[Parameter], seed: int) -> Iterator[str]:
+def _of_budget(study: Study, sampler: str, parameters: Sequence[Parameter], seed: int) -> Iterator[str]:
     if study.num_trials < len(study.points):
         yield f"{study.num_trials} trials do not get to all of its {len(study.points)} seed points"
-    num_random = _num_random(study, seed)
+    num_random = _num_random(sampler, seed, study.num_trials)
     if num_random and study.num_trials <= num_random and len(study.points) < study.num_trials:
         yield (
-            f"the sampler {study.sampler} learns from results after {num_random} trials, but the budget is "
+            f"the sampler {sampler} learns from results after {num_random} trials, but the budget is "
             f"{study.num_trials}: all but the seed points are drawn at random"
         )
-    if study.sampler == "gp" and any(parameter.condition != () for parameter in parameters):
+    if sampler == "gp" and any(parameter.condition != () for parameter in parameters):
         yield "the sampler gp draws parameters that are not always there at random; tpe learns them"
-    if study.sampler == "grid":
+    if sampler == "grid":
         num = 1.0
         for parameter in parameters:
             num *= parameter.num_values
@@ -104,9 +104,9 @@ def _of_budget(study: Study, parameters: Sequence[Parameter], seed: int) -> Iter
             yield f"{study.num_trials} trials cover a part of the grid's {num:g} points"
 
 
-def _num_random(study: Study, seed: int) -> int:
+def _num_random(name: str, seed: int, num_trials: int) -> int:
     """Trials before the sampler learns anything; 0 where it never does."""
-    sampler: Any = make_sampler(study.sampler, seed, study.num_trials)
+    sampler: Any = make_sampler(name, seed, num_trials)
     return int(getattr(sampler, "_n_startup_trials", 0) or getattr(sampler, "_population_size", 0))
 
 

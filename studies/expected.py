@@ -17,7 +17,7 @@ from studies import journal
 from studies.budget import is_whole, num_taken
 from studies.conclusion import instances_of, wanted_of
 from studies.confirm import Instance, instances, loop_configurations
-from studies.executions import nested, pipeline_of, space_of
+from studies.executions import nested, pipeline_of, space_of, with_sampler
 from studies.investigation import Investigation
 from studies.parameters import Parameter
 from studies.samplers import NumberedRandomSampler, make_sampler
@@ -35,10 +35,11 @@ class Expected:
     are published. over: addresses of trials that failed or were stopped early. settled: the studies that it builds on
     have chosen; otherwise it is planned as if each chose its first trial. targets: the executions of the study's own
     stage, in the order of the trials. suggestions: those of the trials to come. failures: address → why it failed
-    before, where it will not be tried again.
+    before, where it will not be tried again. study: as asked; sampler: the one that its `auto` stands for.
     """
 
     study: Study
+    sampler: str
     num_ended: int
     suggestions: Sequence[Mapping[str, Any]]
     executions: Mapping[str, Execution]
@@ -85,11 +86,12 @@ def _expected(
     parameters: Sequence[Parameter],
 ) -> Expected:
     store, seed = investigation.store, investigation.scale.search_seed
+    sampler = with_sampler(study).sampler
     trials = list(recorded or [])
     found: dict[str, Execution] = {}
     targets, asked = [], set[str]()
     suggestions = []
-    simulated = _simulated(study, seed, trials, investigation.open(study) if trials else None)
+    simulated = _simulated(study, sampler, seed, trials, investigation.open(study) if trials else None)
     for number, params in enumerate(simulated):
         suggestion = nested(params)
         pipeline = pipeline_of(study, investigation.series, seed, upstreams, suggestion)
@@ -99,13 +101,14 @@ def _expected(
             suggestions.append(suggestion)
             asked |= {execution.address for execution in pipeline}
     ended = [trial for trial in trials if trial.state in journal.ENDED]
-    exact = study.sampler in FORESEEABLE or not suggestions
+    exact = sampler in FORESEEABLE or not suggestions
     settled = recorded is not None
     in_store = frozenset(address for address in found if store.has(address)) if settled else frozenset()
     reasons = {address: store.failure(address) for address in asked - in_store} if settled else {}
     failures = {address: reason for address, reason in reasons.items() if reason is not None}
     return Expected(
         study=study,
+        sampler=sampler,
         num_ended=len(ended),
         suggestions=suggestions,
         executions=found,
@@ -120,11 +123,10 @@ def _expected(
 
 
 def _simulated(
-    study: Study, seed: int, trials: Sequence[FrozenTrial], recorded: optuna.Study | None
+    study: Study, name: str, seed: int, trials: Sequence[FrozenTrial], recorded: optuna.Study | None
 ) -> list[dict[str, Any]]:
     """The parameters of every trial of the budget: as recorded, then as the sampler (or chance) would suggest them."""
-    exact = study.sampler in FORESEEABLE
-    sampler = make_sampler(study.sampler, seed, study.num_trials) if exact else NumberedRandomSampler(seed)
+    sampler = make_sampler(name, seed, study.num_trials) if name in FORESEEABLE else NumberedRandomSampler(seed)
     directions: list[Any] = ["minimize" if o.mode == "min" else "maximize" for o in study.objective]
     memory = optuna.create_study(sampler=sampler, directions=directions)
     memory.add_trials(trials)

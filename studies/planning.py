@@ -118,7 +118,7 @@ def _study(one: Expected, parameters: Sequence[Parameter], forecast: Forecast, w
         "ended": one.num_ended,
         "max_hours": study.max_hours,
         "max_gpu_hours": study.max_gpu_hours,
-        "sampler": study.sampler,
+        "sampler": one.sampler,
         "scheduler": study.scheduler,
         "batch": study.batch,
         "executions": {

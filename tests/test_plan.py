@@ -118,6 +118,14 @@ def settings(**entries: Any) -> list[str]:
     return [word for key, value in entries.items() for word in ("--set", f"unet.{key}={json.dumps(value)}")]
 
 
+def test_auto_is_resolved_for_reading_but_not_in_the_search(tmp_path: Path) -> None:
+    asked = investigation(tmp_path, "unet", *settings(sampler="auto"))
+    more = investigation(tmp_path, "unet", *settings(sampler="auto", num_trials=40))
+    assert asked.key(asked.studies["unet"]) == more.key(more.studies["unet"])
+    (study,) = plan_of(asked, timing=False)["studies"]
+    assert asked.studies["unet"].sampler == "auto" != study["sampler"]
+
+
 def test_a_grid_of_two_points_is_two_executions_however_many_trials(tmp_path: Path) -> None:
     space = {"lr": {"choices": [1e-3, 2e-3]}, "weight_decay": {"choices": [0.0]}, "share_at_T": {"choices": [0.5]}}
     asked = investigation(tmp_path, "unet", *settings(sampler="grid", num_trials=8, space=space))
