@@ -39,6 +39,10 @@ from studies.untold import untold
 MOST_OF_PATCH = 2**20  # characters of the tree's differences that are logged
 
 
+class NothingChosen(RuntimeError):
+    """A study has no trial that can be chosen, so nothing can be built on it."""
+
+
 @dataclass
 class Investigation:
     """One experiment: studies of one dataset at one scale, in one results folder."""
@@ -152,12 +156,30 @@ class Investigation:
         self._resources.close()
 
     def search_all(self) -> None:
-        """Every study's search, in order; a finished one is read from its journal."""
+        """Every study's search, in order; a finished one is read from its journal.
+
+        Where one chose nothing, those that build on it are left out, the others are searched, and NothingChosen says so
+        at the end.
+        """
+        failed: list[str] = []
+        without: list[str] = []  # not searched
         for study in self.studies.values():
-            self.search(study)
+            above = next((other for other in study.upstreams.values() if other in (*failed, *without)), None)
+            if above is not None:
+                without.append(study.name)
+                self.progress.say(f"{study.name}: not searched, as it builds on {above}, which has chosen nothing.")
+                continue
+            try:
+                self.search(study)
+            except NothingChosen as error:
+                failed.append(study.name)
+                self.progress.say(str(error))
+        if failed:
+            left_out = f"; not searched, as they build on that: {', '.join(without)}" if without else ""
+            raise NothingChosen(f"Without a trial that can be chosen: {', '.join(failed)}{left_out}.")
 
     def search(self, study: Study) -> FrozenTrial:
-        """One study's search; returns the chosen trial. ValueError where no trial came to its end."""
+        """One study's search; returns the chosen trial. NothingChosen where none can be chosen."""
         optuna_study = self.open(study)
         if self.retry_failed:
             journal.retry(optuna_study, self.store)
@@ -186,7 +208,8 @@ class Investigation:
         self._note_failures(study, trials, optuna_study.user_attrs.get(journal.RETRIED, ()))
         chosen = journal.chosen(study, trials)
         if chosen is None:
-            raise RuntimeError(f"{study.name}: no trial came to its end, so nothing can be built on this study.")
+            ended = "came to its end within the constraints" if study.constraints else "came to its end"
+            raise NothingChosen(f"{study.name}: no trial {ended}, so nothing can be built on this study.")
         values = ", ".join(f"{o.metric} {v:.4g}" for o, v in zip(study.objective, chosen.values, strict=True))
         num = sum(trial.state in journal.ENDED for trial in trials)
         self.progress.say(f"{study.name}: {num} trials{took}; chosen trial {chosen.number}, {values}")
