@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from dehazing.pipeline.manifest import Damaged
 from dehazing.pipeline.manifest import check_size as check_entry
 from dehazing.pipeline.store import MANIFEST, Store, open_store
 from dehazing.pipeline.writing import writing
+from studies import journal
 from studies.reached import Reached, reached_by
+from studies.storage import other_users
 
 FORGOTTEN_S = 3600.0  # a lease of another machine that was not touched for so long is nobody's, whatever the clocks
 WANTED = "wanted.json"
@@ -53,6 +55,11 @@ def add_prune(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--store", metavar="PLACE", help="the store, a folder or scheme://…; default: in --storage")
     parser.add_argument("--superseded", action="store_true", help="of each study count the newest search only")
+    parser.add_argument(
+        "--others-too",
+        action="store_true",
+        help="drop also what only results folders reach that share the store and are not named by --storage",
+    )
     parser.add_argument("--yes", action="store_true", help="drop it; without this, only say what would go")
     parser.add_argument("--verbose", action="store_true", help="tracebacks")
 
@@ -61,6 +68,7 @@ def prune(arguments: argparse.Namespace) -> int:
     """Say what nothing reaches, and drop it where `--yes` says so."""
     roots = [path.expanduser().resolve() for path in arguments.storage or [Path("results")]]
     store = open_store(arguments.store or roots[0])
+    check_roots(store, roots, arguments.others_too)
     files = store.files()  # before the journals are read: what is made from now on is not touched
     reached = reached_by(store, roots, arguments.superseded)
     waste = find_waste(store, files, reached)
@@ -79,9 +87,29 @@ def prune(arguments: argparse.Namespace) -> int:
     elif not arguments.yes:
         print(f"{size(waste.num_bytes)} would be dropped; add --yes to drop them.")
     else:
-        drop(store, waste)
-        print(f"{size(waste.num_bytes)} dropped.")
+        print(f"{size(drop(store, waste, roots, arguments.superseded))} dropped.")
     return 0
+
+
+def check_roots(store: Store, roots: Sequence[Path], others_too: bool = False) -> None:
+    """ValueError where the searches of `roots` do not tell what is needed of the store: others' would be dropped."""
+    for root in roots:
+        theirs = open_store(root)
+        if theirs.place.rstrip("/") != store.place.rstrip("/"):
+            named = f"{theirs.name}, of other credentials or options" if theirs.name == store.name else theirs.name
+            raise ValueError(
+                f"--storage must name results folders whose stages are in {store.name}, "
+                f"but those of {root} are in {named}."
+            )
+    folder = Path(store.place)
+    if "://" not in store.place and folder not in roots and journal.names(folder):
+        raise ValueError(f"{folder} has searches of its own, so it must be named by --storage too, but is not.")
+    others = [] if others_too else other_users(store, roots)
+    if others:
+        raise ValueError(
+            f"Every results folder whose stages are in {store.name} must be named by --storage, but "
+            f"{', '.join(others)} is not; --others-too drops what only others need."
+        )
 
 
 def find_waste(store: Store, files: Mapping[str, Mapping[str, int]], reached: Reached) -> Waste:
@@ -108,17 +136,25 @@ def find_waste(store: Store, files: Mapping[str, Mapping[str, int]], reached: Re
     return waste
 
 
-def drop(store: Store, waste: Waste) -> None:
-    """Drops what was found, but for what somebody began to work on since."""
-    for address in [*waste.unreached, *waste.unfinished]:
-        if not _is_worked_on(store, address):
-            store.drop(address)
+def drop(store: Store, waste: Waste, roots: Sequence[Path], superseded: bool = False) -> int:
+    """Drops what was found, but for what somebody reached or began to work on since; returns how many bytes."""
+    reached = reached_by(store, roots, superseded)  # once more: much may have begun since
+    num_bytes = 0
+    for found in (waste.unreached, waste.unfinished):
+        for address in found:
+            if address not in reached.addresses and not _is_worked_on(store, address):
+                store.drop(address)
+                num_bytes += found[address]
     for address in waste.checkpoints:
-        if not _is_worked_on(store, address):
+        asked = address in reached.under_way and not store.has(address)
+        if not asked and not _is_worked_on(store, address):
             store.clear_partial(address)
+            num_bytes += waste.checkpoints[address]
     for address in waste.leftovers:
         if not _is_worked_on(store, address):
             store.clear_leftovers(address)
+            num_bytes += waste.leftovers[address]
+    return num_bytes
 
 
 def note_wanted(folder: Path, dataset: str, addresses: Iterable[str]) -> None:

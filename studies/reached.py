@@ -49,7 +49,7 @@ def reached_by(store: Store, roots: Sequence[Path], superseded: bool = False) ->
                 if trial.state not in journal.ENDED:
                     reached.under_way |= found
         for path in sorted([*root.glob("*/confirm.json"), *root.glob("*/wanted.json")]):
-            found = _of_confirmation(json.loads(path.read_bytes()))
+            found = _read_confirmation(path)
             reached.addresses |= found
             if path.name == "confirm.json":
                 reached.num_confirmations += 1
@@ -88,6 +88,17 @@ def _of_trial(trial: FrozenTrial) -> set[str]:
     if fields and "fingerprint" in attributes:
         found.add(f"{fields[-1]['kind']}/{attributes['fingerprint']}")
     return found
+
+
+def _read_confirmation(path: Path) -> set[str]:
+    """ValueError where the file is damaged: what it named would seem unreached."""
+    try:
+        return _of_confirmation(json.loads(path.read_bytes()))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} must say what its confirmation is made of, but is damaged ({type(error).__name__}: {error}): "
+            "give the `run` command that made it again, or remove the file to drop what only this confirmation needs."
+        ) from error
 
 
 def _of_confirmation(content: Mapping[str, Any]) -> set[str]:

@@ -18,7 +18,9 @@ from dehazing.pipeline.object_store import ObjectStore
 from dehazing.pipeline.store import Store
 from studies import journal
 from studies.__main__ import Parser
-from studies.pruning import add_prune, note_wanted, prune, size
+from studies.pruning import add_prune, drop, find_waste, note_wanted, prune, size
+from studies.reached import reached_by
+from studies.storage import note_store
 
 HVAE = Execution("hvae", {}, "d1", 0)
 OLD_HVAE = Execution("hvae", {}, "d0", 0)
@@ -38,7 +40,10 @@ def store(request: pytest.FixtureRequest, root: Path, tmp_path: Path, monkeypatc
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     if request.node.callspec.params["root"] == "folder":
         return Store(root)
-    return ObjectStore((tmp_path / "objects").as_uri(), settle_s=0.1)
+    store = ObjectStore((tmp_path / "objects").as_uri(), settle_s=0.1)
+    root.mkdir()
+    note_store(root, store)
+    return store
 
 
 @pytest.fixture
@@ -185,6 +190,60 @@ def test_without_searches_nothing_is_dropped(root, store, run):
     with pytest.raises(ValueError, match="must hold the searches that say what is still needed, but has none"):
         run("--yes")
     assert store.has(HVAE.address)
+
+
+def test_a_store_of_another_results_folder_is_not_pruned(root, store, tmp_path, capsys):
+    search(root, "e/hvae/1", (TrialState.COMPLETE, [HVAE]))
+    publish(store, HVAE)
+    other = tmp_path / "other"
+    search(other, "e/hvae/1", (TrialState.COMPLETE, [ORPHAN]))
+    parser = Parser(prog="prune")
+    add_prune(parser)
+    with pytest.raises(ValueError, match=f"but those of {other} are in {other}"):
+        prune(parser.parse_args(["--storage", str(other), "--store", store.place, "--yes"]))
+    with pytest.raises(ValueError, match=f"but those of {other} are in {other}"):
+        prune(parser.parse_args(["--storage", str(root), "--storage", str(other), "--yes"]))
+    (other / "store.url").write_text(store.place)
+    if isinstance(store, ObjectStore):
+        note_store(other, store)
+        message = f"must be named by --storage, but .*:{root} is not"
+    else:
+        message = f"{root} has searches of its own, so it must be named"
+    with pytest.raises(ValueError, match=message):
+        prune(parser.parse_args(["--storage", str(other), "--yes"]))
+    assert store.has(HVAE.address)
+    assert prune(parser.parse_args(["--storage", str(other), "--storage", str(root), "--yes"])) == 0
+    assert store.has(HVAE.address)
+    if isinstance(store, ObjectStore):
+        assert prune(parser.parse_args(["--storage", str(other), "--others-too", "--yes"])) == 0
+        assert not store.has(HVAE.address)
+
+
+def test_what_a_trial_reaches_meanwhile_stays(root, store):
+    search(root, "e/hvae/1", (TrialState.COMPLETE, [HVAE]))
+    for execution in (HVAE, ORPHAN, RESTORER):
+        publish(store, execution)
+    (store.partial(OTHER.address) / "epoch-000001-ab.safetensors").write_bytes(b"c" * 10)
+    store.save_partial(OTHER.address)
+    waste = find_waste(store, store.files(), reached_by(store, [root]))
+    assert len(waste.unreached) == 2 and len(waste.unfinished) == 1
+    search(root, "e/hvae/2", (TrialState.RUNNING, [ORPHAN]), (TrialState.RUNNING, [OTHER]))
+    assert drop(store, waste, [root]) == waste.unreached[RESTORER.address]
+    assert set(store.addresses()) == {HVAE.address, ORPHAN.address}
+    assert store.files()[OTHER.address] == {"partial/epoch-000001-ab.safetensors": 10}
+
+
+@pytest.mark.parametrize("content", ['{"dataset": "d1",', "{}", "[]", '{"dataset": "d1", "stages": 3}'])
+def test_a_damaged_confirmation_is_named(root, store, run, content):
+    search(root, "e/hvae/1", (TrialState.COMPLETE, [HVAE]))
+    (root / "e").mkdir()
+    for name in ("wanted.json", "confirm.json"):
+        (root / "e" / name).write_text(content)
+        with pytest.raises(
+            ValueError, match=f"{name} must say what its confirmation is made of, but is damaged.*again"
+        ):
+            run("--yes")
+        (root / "e" / name).unlink()
 
 
 def test_bytes_are_said_as_a_person_reads_them():

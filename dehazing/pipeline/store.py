@@ -32,11 +32,17 @@ POINTER = "store.url"
 def open_store(place: str | Path) -> Store:
     """The store at a path (a folder) or at `scheme://…` (an object store); `store.place` opens it again.
 
-    A folder that names an object store in the file `store.url` stands for that one.
+    A folder that names an object store in the file `store.url` stands for that one; ValueError where it is empty.
     """
     if not (isinstance(place, str) and "://" in place):
         pointer = Path(place).expanduser() / POINTER
-        place = pointer.read_text().strip() if pointer.is_file() else place
+        if pointer.is_file():
+            place = pointer.read_text().strip()
+            if not place:
+                raise ValueError(
+                    f"{pointer} must hold the URL of the store, but is empty: write it there, or remove the file "
+                    "where the stages are in the folder itself."
+                )
     if isinstance(place, str) and "://" in place:
         from dehazing.pipeline.object_store import ObjectStore
 
