@@ -1,8 +1,8 @@
 """Tells MLflow what the spool's records say; telling it twice does no harm.
 
-A run carries its `key` as a tag and is looked for before it is made again; parameters are given once; a metric
-that is there with the same step, time and value is dropped by MLflow itself. So a segment of which nobody knows how
-much was delivered is simply delivered again.
+A run carries its `key` as a tag, and the id of its results folder, as folders may share a server; by both it is looked
+for before it is made again. Parameters are given once; a metric that is there with the same step, time and value is
+dropped by MLflow itself. So a segment of which nobody knows how much was delivered is simply delivered again.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from dehazing.pipeline.lease import Owner
+from studies.identity import results_id
 from studies.ledger import Ledger
 from studies.open_run import MAX_TAG, OpenRun
 from studies.refusal import LATER, is_refusal, sentence, status_of
 from studies.spool import Record, Segment, records_of
 
+FOLDER = "results_folder"  # tag of a run: the id of the results folder that it is of
 PATIENCE = 8  # attempts at a record on which MLflow fails although it answers, before it counts as refused
 
 
@@ -34,7 +36,7 @@ class Delivery:
         self.num_lost, self.problem = 0, ""
         self._owner, self._is_first = owner, is_first
         self._client: Any = None
-        self._experiment_id = ""
+        self._experiment_id = self._folder = ""  # ids, of MLflow's and ours
         self._open: dict[str, OpenRun] = {}
         self._uncertain: set[str] = set()  # keys whose run may have been made, or not wholly
         self._ended: dict[str, str] = {}  # key → status, to be noted in the ledger
@@ -85,6 +87,7 @@ class Delivery:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         client = MlflowClient(tracking_uri=uri or f"sqlite:///{self.root / 'mlflow.db'}")
+        self._folder = results_id(self.root)
         with self.ledger.alone():
             found = client.get_experiment_by_name(self.experiment)
             if found is None:
@@ -107,6 +110,8 @@ class Delivery:
         self._client = client
 
     def _search(self, client: Any, condition: str) -> list[Any]:
+        """The runs of this results folder for which a condition holds."""
+        condition = f"{condition} AND tags.{FOLDER} = '{self._folder}'"
         found = client.search_runs([self._experiment_id], condition, max_results=1000)
         runs = list(found)
         while found.token:
@@ -159,7 +164,7 @@ class Delivery:
         from mlflow.entities import RunTag
 
         key = record["key"]
-        tags = {**record["tags"], "key": key, "owner": json.dumps(asdict(self._owner))}
+        tags = {**record["tags"], "key": key, FOLDER: self._folder, "owner": json.dumps(asdict(self._owner))}
         parent = self._open[record["parent"]].run_id if record["parent"] in self._open else None
         parent = parent or (self.ledger.run_id(record["parent"]) if record["parent"] else None)
         if parent is not None:

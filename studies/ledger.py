@@ -1,7 +1,7 @@
 """Which MLflow run belongs to which key: a file beside the spool, so that a run is continued and never doubled.
 
-The file is a cache. MLflow's tag `key` is the truth: where the file is missing, or MLflow is another one, the
-ledger is filled from the runs that are there.
+The file is a cache. MLflow's tags, a run's key and the id of its results folder, are the truth: where the file is
+missing, or MLflow is another one, the ledger is filled from the runs of the results folder that are there.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Ledger:
             return self._ended.get(key)
 
     def is_filled(self, experiment_id: str) -> bool:
-        """Whether a key of the experiment that is not in here has no run."""
+        """Whether a key of the results folder that is not in here has no run in the experiment."""
         with self._lock:
             self._read_on()
             return experiment_id in self._filled
@@ -72,7 +72,7 @@ class Ledger:
             self._append([{"key": key, "ended": status} for key, status in runs.items()])
 
     def filled(self, experiment_id: str) -> None:
-        """Note that every run of the experiment is in here."""
+        """Note that every run that the experiment has of the results folder is in here."""
         self._append([{"filled": experiment_id}])
 
     @contextmanager

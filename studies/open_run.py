@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -30,8 +31,9 @@ class OpenRun:
 
     def log(self, record: Record) -> None:
         """Metrics at a step, but not what is there already."""
-        self._ask(record["metrics"])
-        self._add(self._changed(record["metrics"], record["step"]), record["step"], record["at_ms"])
+        numbers = {name: _bounded(value) for name, value in record["metrics"].items()}
+        self._ask(numbers)
+        self._add(self._changed(numbers, record["step"]), record["step"], record["at_ms"])
 
     def history(self, record: Record) -> None:
         """Only what is missing; the final numbers also where the last epoch's differ, as the newer ones."""
@@ -119,10 +121,15 @@ class OpenRun:
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """What is a metric: a number whose name has a slash."""
     return {
-        name: float(value)
+        name: _bounded(float(value))
         for name, value in values.items()
         if "/" in name and isinstance(value, int | float) and not isinstance(value, bool)
     }
+
+
+def _bounded(value: float) -> float:
+    """What MLflow gives back of a number: databases know no infinity, and get the largest number for it."""
+    return value if math.isnan(value) else min(max(value, -sys.float_info.max), sys.float_info.max)
 
 
 def _same(one: float | None, other: float) -> bool:

@@ -31,6 +31,7 @@ KINDS: dict[str, str] = {
     "manifest": r"^rename stages/\w+/\w+/manifest\.json$",
     "folder, written": r"^synced stages/\w+/\w+$",
     "aside dropped": r"^remove stages/\w+/\w+/publishing-\w+$",
+    "id of the folder": r"^(write|synced|link|remove) results\.id\S*$",
     "spool": r"^write \S+/mlflow/spool-",
     "spool, written": r"^synced \S+/mlflow/spool-",
     "spool, delivered": r"^remove \S+/mlflow/spool-",
@@ -115,7 +116,15 @@ def test_every_kind_of_write_is_known(reference: Reference) -> None:
     seen = {kind for line in reference.lines for kind in kinds_of(line)}
     assert seen == set(KINDS) - set(CONCLUDING)
     # what is written without Python's knowledge shows in what is there in the end
-    made = ("mlflow.db", "stages/", "optuna/journal.log", "optuna/asking.lock", "mlartifacts/", "lines-smoke/")
+    made = (
+        "mlflow.db",
+        "stages/",
+        "optuna/journal.log",
+        "optuna/asking.lock",
+        "results.id",
+        "mlartifacts/",
+        "lines-smoke/",
+    )
     assert all(name.startswith(made) for name in rig.files_below(reference.root))
 
 

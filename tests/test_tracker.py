@@ -181,6 +181,46 @@ def test_another_database_gets_runs_of_its_own(root: Path, monkeypatch: pytest.M
     assert runs(root).keys() == runs(root / "other").keys() == {"unet 0"}
 
 
+def test_results_folders_on_one_server_have_runs_of_their_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+    monkeypatch.chdir(root)  # where artifacts go by default
+    first = tracking(root / "a")
+    first.start(Run("unet/0", "of a"))
+    assert first.flush()
+    second = tracking(root / "b")
+    second.start(Run("unet/0", "of b"))
+    second.log("unet/0", {"val/psnr": 21.0}, step=1)
+    second.end("unet/0", "FINISHED")
+    assert second.close() == ""
+    assert runs(root)["of a"].info.status == "RUNNING", "another's process goes on"
+    first.log("unet/0", {"val/psnr": 20.0}, step=1)
+    first.end("unet/0", "FINISHED")
+    assert first.close() == ""
+    ids = {name: run.info.run_id for name, run in runs(root).items()}
+    (root / "a").rename(root / "moved")
+    (root / "moved" / "lines-smoke" / "mlflow" / "runs.jsonl").unlink()
+    again = tracking(root / "moved")
+    again.start(Run("unet/0", "of a"))
+    assert again.flush() and again.run_id("unet/0") == ids["of a"]
+    assert again.close() == ""
+    found = runs(root)
+    assert {name: run.info.run_id for name, run in found.items()} == ids and found.keys() == {"of a", "of b"}
+    assert [points(root, found[name], "val/psnr") for name in ("of a", "of b")] == [[(1, 20.0)], [(1, 21.0)]]
+
+
+def test_a_number_without_bound_is_told_once(root: Path) -> None:
+    inf, most = float("inf"), sys.float_info.max
+    for _ in range(2):
+        tracker = tracking(root)
+        tracker.start(Run("unet/0", "unet 0"))
+        tracker.log("unet/0", {"val/psnr": inf, "val/nan": float("nan")}, step=1)
+        tracker.history("unet/0", [{"epoch": 1, "val/psnr": inf, "val/low": -inf}], {"val/psnr": inf, "val/low": -inf})
+        tracker.end("unet/0", "FINISHED")
+        assert tracker.close() == ""
+    run = runs(root)["unet 0"]
+    assert points(root, run, "val/psnr") == [(1, most)] and points(root, run, "val/low") == [(1, -most)]
+
+
 def test_orphans_of_a_killed_driver_are_closed_at_start(root: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from studies.tracker import Data, Run, Tracker;"
