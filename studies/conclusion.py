@@ -9,13 +9,14 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from dehazing.data.archive import load_series
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import writing
 from studies import journal
-from studies.confirm import Instance, confirm, doomed, executions, instances, loop_configurations
+from studies.confirm import Instance, confirmed, doomed, executions, instances, loop_configurations, unconfirmed
+from studies.confirming import confirm
 from studies.executions import nested
 from studies.investigation import Investigation
 from studies.ledger import Ledger
@@ -28,12 +29,19 @@ Wanted = dict[tuple[str, int], Execution]  # (instance, seed) → what makes it
 
 
 def conclude(investigation: Investigation) -> Path | None:
-    """Confirm what was chosen, write confirm.json, trials.json and the report; returns the report, None on failure.
+    """Confirm what was chosen, write confirm.json, trials.json and the report; returns the report, None without one.
 
     What the store and the records have already is not made again. A control that fails is left out, with the loops
-    that use it: a failure is noted, and the report is written without them.
+    that use it: a failure is noted, and the report is written without them. Studies that search several stages
+    jointly are left out, too, with what builds on them; there is no report where it needs one of these.
     """
     write_trials(investigation)
+    left_out = unconfirmed(investigation.studies)
+    for text in left_out.values():
+        investigation.progress.say(f"note: {text}")
+    if any(name in left_out for name in NEEDED):
+        investigation.progress.say(f"note: so there is no confirmation and no report, which need {', '.join(NEEDED)}")
+        return None
     plan = instances_of(investigation)
     failed: dict[str, str] = {}  # instance → reason
     while True:
@@ -49,7 +57,8 @@ def conclude(investigation: Investigation) -> Path | None:
     if any(name in NEEDED for name in failed):
         investigation.tracker.close()
         return None
-    notes = [f"`{name}` failed, so the loops that use it are left out: {reason}" for name, reason in failed.items()]
+    notes = [*left_out.values()]
+    notes += [f"`{name}` failed, so the loops that use it are left out: {reason}" for name, reason in failed.items()]
     changed = write_confirmation(investigation, plan, wanted, notes)
     folder = investigation.root / investigation.experiment
     page = folder / "report" / "index.html"
@@ -117,15 +126,14 @@ def loops_of(plan: list[Instance]) -> list[dict[str, Any]]:
 
 def instances_of(investigation: Investigation, without: Collection[str] = ()) -> list[Instance]:
     """The instances of the confirmation, with the settings that the searches chose; `without` those that failed."""
-    configs = {
-        name: dict(investigation.chosen_execution(study).config) for name, study in investigation.studies.items()
-    }
+    studies = confirmed(investigation.studies)
+    configs = {name: dict(investigation.chosen_execution(study).config) for name, study in studies.items()}
     loops: dict[str, list[dict[str, Any]]] = {}
-    for name, study in investigation.studies.items():
+    for name, study in studies.items():
         if study.kind == "iterative":
             domains = {
                 control: {**configs[other.name], **changes}.get("domain", "latents")
-                for other in investigation.studies.values()
+                for other in studies.values()
                 if other.kind == "degrader"
                 for control, changes in other.controls.items()
             }
@@ -133,15 +141,14 @@ def instances_of(investigation: Investigation, without: Collection[str] = ()) ->
             loops[name] = loop_configurations(study, best_settings(study, trials), domains)
             # the chosen trial's own batch of one makes way for every variant
             configs[name] = dict(study.config)
-    return instances(investigation.studies, configs, loops, without)
+    return instances(studies, configs, loops, without)
 
 
 def best_settings(study: Study, trials: list[FrozenTrial]) -> dict[tuple[str, str], dict[str, Any]]:
-    """(variant, reference) and (variant, "") → the settings of the best complete trial of that variant."""
+    """(variant, reference) and (variant, "") → the settings of that variant's best feasible trial, where it has one."""
     sign = 1 if study.objective[0].mode == "max" else -1
-    complete = [t for t in trials if t.state == TrialState.COMPLETE]
     result: dict[tuple[str, str], dict[str, Any]] = {}
-    for trial in sorted(complete, key=lambda t: (-sign * t.values[0], t.number)):
+    for trial in sorted(journal.feasible(trials), key=lambda t: (-sign * t.values[0], t.number)):
         suggestion = nested(trial.params)
         for key in ((suggestion["variant"], suggestion.get("reference", "")), (suggestion["variant"], "")):
             result.setdefault(key, suggestion)
@@ -242,6 +249,6 @@ def _write(path: Path, content: Any) -> None:
         return
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".tmp")
+        aside = path.with_name(f"{path.stem}-{os.getpid()}.tmp")  # another driver may write, too
         aside.write_text(text)
         aside.replace(path)

@@ -1,21 +1,16 @@
-"""The confirmation: the chosen settings, their controls and the baselines on fresh seeds, as a graph of Ray tasks."""
+"""The confirmation: the chosen settings, their controls and the baselines on fresh seeds, as executions."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from dehazing.inference import COMBINATIONS, REFERENCES, VARIANTS, WITHOUT_G
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.store import Store, Unwritable, open_store
+from dehazing.pipeline.store import Store
 from dehazing.strict import nearest
-from studies.agenda import MAX_LOSSES
 from studies.executions import needed
-from studies.overhead import Overhead
-from studies.progress import Progress, time_left
-from studies.scale import Scale
 from studies.study import Study, laid_over
 
 
@@ -29,17 +24,41 @@ class Instance:
     upstreams: Mapping[str, str] = field(default_factory=dict)
 
 
+def unconfirmed(studies: Mapping[str, Study]) -> dict[str, str]:
+    """Study → why it is no part of the confirmation: it searches several stages jointly, or builds on such a one.
+
+    There a trial chooses what it builds on, so that on another seed there is no chosen instance of that.
+    """
+    reasons: dict[str, str] = {}
+    for name, study in studies.items():
+        above = next((other for other in study.upstreams.values() if other in reasons), None)
+        if study.joint:
+            reasons[name] = f"`{name}` searches several stages jointly: it is not confirmed"
+        elif above is not None:
+            reasons[name] = f"`{name}` builds on `{above}`, which is not confirmed: neither is it"
+    return reasons
+
+
+def confirmed(studies: Mapping[str, Study]) -> dict[str, Study]:
+    """The studies whose chosen settings are confirmed; upstreams first, as `studies`."""
+    without = unconfirmed(studies)
+    return {name: study for name, study in studies.items() if name not in without}
+
+
 def instances(
     studies: Mapping[str, Study],
     configs: Mapping[str, Mapping[str, Any]],
     loops: Mapping[str, Sequence[Mapping[str, Any]]],
     without: Collection[str] = (),
 ) -> list[Instance]:
-    """Every study's chosen settings and its controls, upstreams first; the loops last, with all variants on test.
+    """The chosen settings of every study that is confirmed, and its controls, upstreams first; the loops last.
+
+    The loops run with all variants, on the test fields.
 
     configs: study → settings of its chosen trial. loops: study of the stage `iterative` → its configurations.
     without: instances that failed; what builds on them is left out too.
     """
+    studies = confirmed(studies)
     result: list[Instance] = []
     left_out = set(without)
     for name, study in studies.items():
@@ -67,10 +86,10 @@ def check_names(studies: Mapping[str, Study]) -> None:
     """ValueError where two instances would have one name, or a loop's control is no control of a degrader."""
     names: list[str] = list(studies)
     degraders: list[str] = []
-    for study in studies.values():
+    for name, study in studies.items():
         if study.kind != "iterative":
             names += study.controls
-        if study.kind == "degrader":
+        if study.kind == "degrader" and name in confirmed(studies):
             degraders += study.controls
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
@@ -131,90 +150,3 @@ def doomed(wanted: Mapping[tuple[str, int], Execution], store: Store) -> dict[tu
         if reason is not None:
             result[key] = reasons[execution.address] = reason
     return result
-
-
-def confirm(
-    wanted: Mapping[tuple[str, int], Execution],
-    store: Store,
-    scale: Scale,
-    slots: int,
-    expected_s: Mapping[str, float],
-    progress: Progress,
-    overhead: Overhead,
-) -> dict[tuple[str, int], str]:
-    """Execute what the store has not, each once and after its upstreams; what waits holds no CPU.
-
-    wanted: (instance, seed) → execution, upstreams first. expected_s: instance → seconds, for the time left.
-    Returns the reasons of those that failed. Unwritable where the store cannot be written.
-    """
-    import ray
-
-    missing: dict[str, tuple[tuple[str, int], Execution]] = {}
-    for key, execution in wanted.items():
-        if not store.has(execution.address):
-            missing.setdefault(execution.address, (key, execution))
-    device = "cuda" if scale.num_gpus else "cpu"
-    task = ray.remote(num_cpus=scale.num_cpus, num_gpus=scale.num_gpus, max_retries=MAX_LOSSES)(_execute)
-    running: dict[Any, str] = {}
-    refs: dict[str, Any] = {}
-    for address, (_, execution) in missing.items():
-        waits_for = [refs[upstream] for upstream in execution.upstreams.values() if upstream in refs]
-        refs[address] = task.remote(address, asdict(execution), store.place, device, scale.num_cpus, *waits_for)
-        running[refs[address]] = address
-    failed: dict[tuple[str, int], str] = {}
-    weights = {address: expected_s.get(key[0], 30.0) for address, (key, _) in missing.items()}
-    total, done = sum(weights.values()), 0.0
-    begun_s = time.monotonic()
-    try:
-        while running:
-            ready, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
-            for ref in ready:
-                address = running.pop(ref)
-                done += weights[address]
-                try:
-                    outcome = ray.get(ref)
-                except ray.exceptions.RayError as error:  # a worker that was lost too often, or could not go on
-                    outcome = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[-300:]}"}
-                overhead.worked(1, outcome.get("spent", {}), outcome.get("busy_s", 0.0))
-                if "unwritable" in outcome:
-                    raise Unwritable(outcome["unwritable"])
-                if "failed" in outcome:
-                    failed[missing[address][0]] = outcome["failed"]
-            left = time_left(time.monotonic() - begun_s, done, total) or total / slots
-            num_done = len(missing) - len(running)
-            progress.show("confirmation", num_done, len(missing), min(slots, len(running)), left_s=left)
-    except (KeyboardInterrupt, Unwritable):
-        for ref in running:
-            ray.cancel(ref, force=False)
-        ray.wait(list(running), num_returns=len(running), timeout=5.0)
-        raise
-    finally:
-        overhead.searched(time.monotonic() - begun_s, 0.0)
-    return failed
-
-
-def _execute(
-    address: str, fields: dict[str, Any], place: str, device: str, num_threads: int, *upstreams: dict[str, Any]
-) -> dict[str, Any]:
-    """In a worker: make sure that the execution is published, or say why not: {failed} or {unwritable}."""
-    import torch
-
-    from dehazing.pipeline.clock import Clock
-    from dehazing.pipeline.execute import executing
-    from dehazing.pipeline.failure import DETERMINISTIC, reason_of
-
-    unmet = [{"failed": outcome["failed"]} for outcome in upstreams if "failed" in outcome]
-    unmet += [{"unwritable": outcome["unwritable"]} for outcome in upstreams if "unwritable" in outcome]
-    if unmet:
-        return unmet[0]
-    torch.set_num_threads(num_threads)
-    clock, begun_s = Clock(), time.monotonic()
-    outcome: dict[str, Any] = {}
-    try:
-        for _ in executing(Execution.at(address, fields), open_store(place), device, clock=clock):
-            pass  # epochs are in the published history
-    except Unwritable as error:
-        outcome = {"unwritable": str(error)}
-    except DETERMINISTIC as error:
-        outcome = {"failed": reason_of(error)}
-    return {**outcome, "spent": clock.seconds, "busy_s": time.monotonic() - begun_s}

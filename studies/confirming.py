@@ -1,0 +1,187 @@
+"""The confirmation's executions on Ray: each once and after what it builds on; what waits holds no slot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.store import Store, open_store
+from studies.agenda import Agenda, Asked
+from studies.overhead import Overhead
+from studies.progress import Progress, time_left
+from studies.scale import Scale
+
+LOOK_EVERY_S = 5.0  # at the store, for what others have published or begun
+Key = tuple[str, int]  # (instance, seed)
+
+
+class Number(NamedTuple):
+    """What stands for a trial on the agenda, which asks for its number alone."""
+
+    number: int
+
+
+def confirm(
+    wanted: Mapping[Key, Execution],
+    store: Store,
+    scale: Scale,
+    slots: int,
+    expected_s: Mapping[str, float],
+    progress: Progress,
+    overhead: Overhead,
+) -> dict[Key, str]:
+    """Execute what the store has not; returns the reasons of those that failed.
+
+    wanted: (instance, seed) → execution, upstreams first. expected_s: instance → seconds, for the time left.
+    What builds on something that failed has its reason. An execution that ran out of memory is tried once more,
+    alone; one whose process or lease was lost, a few times. ValueError where nothing more can be made at all:
+    the store cannot be written (Unwritable), is damaged, or workers run other code.
+    """
+    import ray
+
+    missing: dict[str, list[Key]] = {}
+    for key, execution in wanted.items():
+        if not store.has(execution.address):
+            missing.setdefault(execution.address, []).append(key)
+    agenda = _agenda({wanted[keys[0]].address: wanted[keys[0]] for keys in missing.values()}, store)
+    weights = {address: expected_s.get(keys[0][0], 30.0) for address, keys in missing.items()}
+    device = "cuda" if scale.num_gpus else "cpu"
+    task = ray.remote(num_cpus=scale.num_cpus, num_gpus=scale.num_gpus, max_retries=0)(_execute)
+    running: dict[Any, Execution] = {}
+    resting: list[Execution] = []  # that somebody else began meanwhile
+    failed: dict[Key, str] = {}
+    num_ended, total, done = 0, sum(weights.values()), 0.0
+    begun_s = looked_s = time.monotonic()
+    try:
+        while agenda.asked or running:
+            for asked, reason in agenda.settled():
+                num_ended, done = num_ended + 1, done + weights[asked.target]
+                if reason is not None:
+                    failed |= dict.fromkeys(missing[asked.target], _first_reason(asked, agenda) or reason)
+            while len(running) < slots and (work := agenda.start()):
+                fields = asdict(work[0])
+                running[task.remote(work[0].address, fields, store.place, device, scale.num_cpus)] = work[0]
+            left = time_left(time.monotonic() - begun_s, done, total) or total / slots
+            progress.show("confirmation", num_ended, len(missing), len(running), left_s=left)
+            for ref in _ready([*running]):
+                execution = running.pop(ref)
+                outcome = _outcome(ref)
+                overhead.worked(int("busy" not in outcome), outcome.get("spent", {}), outcome.get("busy_s", 0.0))
+                if "stop" in outcome:
+                    raise outcome["stop"]
+                _note(agenda, execution, outcome, resting)
+            if len(running) < slots and time.monotonic() - looked_s > LOOK_EVERY_S:
+                agenda.done(resting)
+                resting.clear()
+                agenda.look()
+                looked_s = time.monotonic()
+    except BaseException:
+        for ref in running:
+            ray.cancel(ref, force=False)  # it leaves a checkpoint
+        if running:
+            ray.wait([*running], num_returns=len(running), timeout=5.0)
+        raise
+    finally:
+        overhead.searched(time.monotonic() - begun_s, 0.0)
+    return failed
+
+
+def _agenda(missing: Mapping[str, Execution], store: Store) -> Agenda:
+    """The missing ones with all that they build on; the last first, so that what most wait for is started first."""
+    agenda = Agenda(store)
+    for number, execution in enumerate(reversed([*missing.values()])):
+        agenda.asked[number] = Asked(Number(number), _pipeline(execution, missing))  # type: ignore[arg-type]
+    agenda.look()
+    return agenda
+
+
+def _pipeline(target: Execution, missing: Mapping[str, Execution]) -> list[Execution]:
+    """What is missing of what the target builds on, upstreams first, then the target."""
+    above = [missing[address] for address in target.upstreams.values() if address in missing]
+    found = {execution.address: execution for one in above for execution in _pipeline(one, missing)}
+    return [*found.values(), target]
+
+
+def _first_reason(asked: Asked, agenda: Agenda) -> str | None:
+    reasons = (agenda.reason(execution.address) for execution in asked.pipeline)
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def _note(agenda: Agenda, execution: Execution, outcome: Mapping[str, Any], resting: list[Execution]) -> None:
+    """Tells the agenda how a piece of work has ended."""
+    if "busy" in outcome:
+        resting.append(execution)
+    elif "lost" in outcome:
+        agenda.lost([execution], outcome["lost"])
+    elif outcome.get("out_of_memory"):
+        agenda.out_of_memory([execution], outcome["failed"])
+    elif "failed" in outcome:
+        agenda.failed([execution], outcome["failed"])
+    else:
+        agenda.ended([execution])
+
+
+def _ready(refs: list[Any]) -> list[Any]:
+    """Those that have ended, after a second at most."""
+    import ray
+
+    if not refs:
+        time.sleep(1.0)
+        return []
+    return ray.wait(refs, num_returns=1, timeout=1.0)[0]
+
+
+def _outcome(ref: Any) -> dict[str, Any]:
+    import ray
+
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayError as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[-300:]}"
+        if isinstance(error, ray.exceptions.OutOfMemoryError):  # Ray has killed it, before the system runs out
+            return {"failed": reason, "out_of_memory": True}
+        return {"lost": reason}
+
+
+def _execute(address: str, fields: dict[str, Any], place: str, device: str, num_threads: int) -> dict[str, Any]:
+    """In a worker: make sure that the execution is published, or say why it is not.
+
+    busy: somebody else is at it. lost: another time it may go well. failed, out_of_memory: it failed.
+    stop: an error by which nothing more can be made at all.
+    """
+    import torch
+
+    from dehazing.pipeline.clock import Clock
+    from dehazing.pipeline.execute import executing
+    from dehazing.pipeline.execution import OtherCode
+    from dehazing.pipeline.failure import comes_again, is_out_of_memory, reason_of
+    from dehazing.pipeline.lease import Busy
+    from dehazing.pipeline.store import Damaged, Unwritable
+    from dehazing.stages.fields import forget
+
+    torch.set_num_threads(num_threads)
+    clock, begun_s = Clock(), time.monotonic()
+    outcome: dict[str, Any] = {}
+    try:
+        execution = Execution.at(address, fields)
+        with closing(executing(execution, open_store(place), device, clock=clock, wait_s=0.0)) as epochs:
+            for _ in epochs:
+                pass  # epochs are in the published history
+    except (Unwritable, Damaged, OtherCode) as error:
+        outcome = {"stop": error}
+    except Busy:
+        outcome = {"busy": True}
+    except Exception as error:
+        if is_out_of_memory(error):
+            outcome = {"failed": reason_of(error), "out_of_memory": True}
+        else:
+            outcome = {"failed" if comes_again(error) else "lost": reason_of(error)}
+    if outcome.get("out_of_memory"):
+        forget()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()  # the process may be used again
+    return {**outcome, "spent": clock.seconds, "busy_s": time.monotonic() - begun_s}

@@ -1,0 +1,295 @@
+"""The confirmation: what is part of it, and how its executions are made when they fail, wait or lose their process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from dehazing.data.dataset import read_dataset
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.lease import lease
+from studies import journal
+from studies.asking import DATASET
+from studies.conclusion import best_settings, conclude, instances_of, wanted_of
+from studies.confirm import check_names, unconfirmed
+from studies.confirming import _execute
+from studies.executions import nested, pipeline_of, space_of
+from studies.investigation import Investigation, NothingChosen
+from studies.scale import read_scale
+from studies.study import Study, read_studies, study_names
+from tests import tiny_series
+
+CHECKOUT = Path(__file__).parents[1]
+SMALL = {"base": 4, "depth": 2, "patch_px": 32, "batch_size": 2, "num_epochs": 1, "steps_per_epoch": 1}
+BOTH = {  # an own study that searches the degrader and the loop together
+    "question": "Which degrader and which loop together?",
+    "kind": "iterative",
+    "upstreams": {"unet": "unet", "hdn": "hdn", "hvae": "hvae", "restorer": "restorer"},
+    "joint": {"degrader": {"config": {"num_epochs": 2}, "space": {"lambda_cyc": {"low": 1.0}}}},
+    "objective": {"metric": "val/gap_db", "mode": "max"},
+    "sampler": "random",
+    "scales": {"smoke": {"num_trials": 2}},
+}
+PAIR = {  # the restorer and its autoencoder together, and a degrader on what that chose
+    "question": "Which pair?",
+    "kind": "restorer",
+    "joint": {"hvae": {}},
+    "objective": {"metric": "val/psnr", "mode": "max"},
+    "sampler": "random",
+    "scales": {"smoke": {"num_trials": 2}},
+}
+
+
+def own(folder: Path, name: str, mapping: dict[str, Any]) -> str:
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(mapping))
+    return str(path)
+
+
+def investigation_of(root: Path, *names: str) -> Investigation:
+    return Investigation(
+        root, "e", DATASET, read_dataset(DATASET), "smoke", read_scale("smoke"), read_studies(list(names), "smoke")
+    )
+
+
+def plant(investigation: Investigation, study: Study, state: TrialState = TrialState.COMPLETE) -> None:
+    """The whole budget of a study in the journal, as a search on the chosen trials before it leaves it."""
+    opened = investigation.open(study)
+    seed, upstreams = investigation.scale.search_seed, investigation.upstreams(study)
+    for number in range(study.num_trials):
+        trial = opened.ask()
+        space_of(study)(trial)
+        pipeline = pipeline_of(study, investigation.series, seed, upstreams, nested(trial.params))
+        trial.set_user_attr("fingerprint", pipeline[-1].fingerprint)
+        trial.set_user_attr("executions", json.dumps([asdict(execution) for execution in pipeline]))
+        values = [float(number)] * len(study.objective) if state == TrialState.COMPLETE else None
+        opened.tell(trial, values, state)
+    chosen = journal.chosen(study, opened.get_trials(deepcopy=False))
+    if chosen is not None:
+        investigation.addresses[study.name] = f"{study.kind}/{chosen.user_attrs['fingerprint']}"
+
+
+def test_a_study_that_searches_stages_jointly_is_no_part_of_the_confirmation(tmp_path: Path) -> None:
+    investigation = investigation_of(tmp_path, "all", own(tmp_path, "both", BOTH))
+    check_names(investigation.studies)
+    for study in investigation.studies.values():
+        plant(investigation, study)
+    plan = instances_of(investigation)
+    assert {instance.name for instance in plan} == {*study_names(), "anchored", "pixels"}
+    assert unconfirmed(investigation.studies) == {"both": "`both` searches several stages jointly: it is not confirmed"}
+    loop = wanted_of(investigation, plan)["iterative", investigation.scale.seeds[0]]
+    assert all(isinstance(one.get("degrader", ""), str) for one in loop.config["configurations"])
+
+
+def test_what_builds_on_a_jointly_searched_stage_is_not_confirmed_either(tmp_path: Path) -> None:
+    above = {**yaml.safe_load((CHECKOUT / "studies" / "degrader.yaml").read_text()), "controls": {}}
+    above["upstreams"] = {"hvae": "hvae", "restorer": "pair", "unet": "unet"}
+    names = ["all", own(tmp_path, "pair", PAIR), own(tmp_path, "above", above)]
+    reasons = unconfirmed(read_studies(names, "smoke"))
+    assert list(reasons) == ["pair", "above"] and "builds on `pair`" in reasons["above"]
+
+
+def test_without_a_shipped_study_there_is_no_confirmation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [own(tmp_path, "pair", PAIR), own(tmp_path, "iterative", {"upstreams": {"restorer": "pair"}})]
+    investigation = investigation_of(tmp_path, "all", *files)
+    for study in investigation.studies.values():
+        plant(investigation, study)
+    assert conclude(investigation) is None
+    said = capsys.readouterr().err
+    assert "`iterative` builds on `pair`, which is not confirmed" in said and "there is no confirmation" in said
+    assert (tmp_path / "e" / "trials.json").is_file() and not (tmp_path / "e" / "confirm.json").exists()
+
+
+def test_the_best_settings_of_a_variant_hold_the_constraints() -> None:
+    study = read_studies(["iterative"], "smoke")["iterative"]
+    trials = [trial(0, 1.0, 0.0), trial(1, 3.0, 0.2), trial(2, 2.0, -0.1)]
+    assert best_settings(study, trials)["refine_G", ""]["num_refinements"] == 2
+    assert best_settings(study, trials[1:2]) == {}
+
+
+def trial(number: int, value: float, violation: float) -> FrozenTrial:
+    study = optuna.create_study()
+    asked = study.ask(
+        {
+            "variant": CategoricalDistribution(["refine_G"]),
+            "num_refinements": IntDistribution(number, number),
+        }
+    )
+    asked.set_constraint("seconds <= 1", violation)
+    study.tell(asked, value)
+    return study.trials[0]
+
+
+def test_studies_that_do_not_build_on_the_one_without_a_choice_are_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Investigation, "_tell_again", lambda *_: None)  # MLflow knows them all
+    investigation = investigation_of(tmp_path, "all")
+    for name in ("unet", "hdn", "hvae", "restorer"):  # the budget of each is spent, so nothing is executed
+        plant(investigation, investigation.studies[name], TrialState.FAIL if name == "unet" else TrialState.COMPLETE)
+    investigation.addresses.clear()
+    with pytest.raises(NothingChosen, match=r"chosen: unet; not searched, .*: degrader, iterative\."):
+        investigation.search_all()
+    assert set(investigation.addresses) == {"hdn", "hvae", "restorer"}
+    said = capsys.readouterr().err
+    assert "unet: no trial came to its end" in said and "degrader: not searched, as it builds on unet" in said
+    assert len(investigation.failures) == 2, "the failed trials"
+
+
+def test_an_execution_that_somebody_else_is_at_gives_its_slot_back(tmp_path: Path) -> None:
+    store = tiny_series.publish(tmp_path)
+    execution = Execution("unet", SMALL, tiny_series.NAME, 1)
+    work = (execution.address, asdict(execution), store.place, "cpu", 1)
+    with lease(store, execution.address):
+        assert _execute(*work)["busy"] and not store.has(execution.address)
+    assert "busy" not in _execute(*work) and store.has(execution.address)
+
+
+STAND_IN = '''
+"""Stands in for the stage `unet`: what it does is its learning rate's to say. It notes when it begins and ends."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dehazing.pipeline.lease import LeaseLost
+
+NOTES = Path(os.environ["NOTES"])
+
+
+@dataclass(frozen=True)
+class Config:
+    lr: float = 1.0
+    num_epochs: int = 1
+
+
+def needs(config):
+    return ()
+
+
+class Stage:
+    def __init__(self, config, context):
+        self.config, self.seed, self.num_epochs, self.epoch, self.final = config, context.seed, 1, 0, {}
+
+    def train_epoch(self):
+        name = f"{self.config.lr:g}-{self.seed}"
+        is_first = not (NOTES / name).exists()
+        with (NOTES / name).open("a") as notes:
+            notes.write(f"{time.time()} ")
+        try:
+            if self.config.lr == 2 and is_first:
+                os._exit(1)
+            if self.config.lr == 3 and is_first:
+                raise LeaseLost("taken over")
+            if self.config.lr == 4:
+                torch.empty(2**50)
+            if self.config.lr == 5:
+                raise IndexError("out of range")
+            time.sleep(1.0)
+        finally:
+            with (NOTES / name).open("a") as notes:
+                notes.write(f"{time.time()}\\n")
+        self.epoch = 1
+        return {}
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+    def finish(self):
+        return {}
+'''
+
+DRIVER = """
+import json, sys, threading, time
+from pathlib import Path
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.lease import lease
+from studies import cluster
+from studies.confirming import confirm
+from studies.overhead import Overhead
+from studies.progress import Progress
+from studies.scale import Scale
+from tests import tiny_series
+
+store = tiny_series.publish(Path(sys.argv[1]))
+ways = {"held": 6, "dies": 2, "loses": 3, "memory": 4, "fails": 5, "plain": 1}
+wanted = {(name, 1): Execution("unet", {"lr": lr}, "tiny", 1) for name, lr in ways.items()}
+wanted["twin", 1] = wanted["fails", 1]
+wanted["above", 1] = Execution("degrader", {"domain": "pixels"}, "tiny", 1, {"unet": wanted["fails", 1].address})
+others = [wanted[name, 1].address for name in ("dies", "loses", "plain")]
+held, freed = threading.Event(), []
+
+def hold():
+    with lease(store, wanted["held", 1].address):
+        held.set()
+        deadline = time.monotonic() + 60
+        while not all(map(store.has, others)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        freed.append(all(map(store.has, others)))
+
+holding = threading.Thread(target=hold)
+holding.start()
+held.wait()
+slots = cluster.start(2, 1, 0, False)
+failed = confirm(wanted, store, Scale(), slots, {}, Progress(), Overhead())
+holding.join()
+print(json.dumps({
+    "failed": {name: reason for (name, _), reason in failed.items()},
+    "there": [name for (name, _), execution in wanted.items() if store.has(execution.address)],
+    "freed": freed[0],
+    "remembered": store.failure(wanted["memory", 1].address),
+}))
+"""
+
+
+@pytest.mark.slow
+def test_executions_that_fail_wait_or_lose_their_process(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "unet.py").write_text(STAND_IN)
+    (tmp_path / "notes").mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment |= {"FAULTY_STAGES": str(tmp_path / "stages"), "NOTES": str(tmp_path / "notes")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(CHECKOUT / "tests" / "faults"), str(CHECKOUT)])
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(DRIVER), str(tmp_path / "results")],
+        cwd=CHECKOUT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert set(said["failed"]) == {"memory", "fails", "twin", "above"}, said
+    assert said["failed"]["above"] == said["failed"]["twin"] == "IndexError: out of range"
+    assert said["there"] == ["held", "dies", "loses", "plain"]
+    assert said["freed"], "while one was held by another process, the others were made"
+    assert "allocate" in said["remembered"] and said["remembered"] == said["failed"]["memory"]
+    times = {
+        path.name: [tuple(map(float, line.split())) for line in path.read_text().splitlines()]
+        for path in (tmp_path / "notes").iterdir()
+    }
+    ((_, *again),) = times.pop("2-1")  # begun, lost, begun again, ended
+    assert {name: len(rows) for name, rows in times.items()} == {"1-1": 1, "3-1": 2, "4-1": 2, "5-1": 1, "6-1": 1}
+    begun, ended = times["4-1"][1]
+    others = [tuple(again), *(row for name, rows in times.items() if name != "4-1" for row in rows)]
+    assert all(end <= begun or start >= ended for start, end in others), "the second time alone"
