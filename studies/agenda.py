@@ -71,15 +71,12 @@ class Agenda:
             return []
         if alone:
             ready, most = alone, 1
-        first = ready[0][2]
-        together = [e for _, _, e in ready[1:] if most > 1 and can_share(first, e)][: most - 1]
-        chosen = [first, *together]
+        chosen = [ready[0][2]]
+        for _, _, execution in ready[1:]:
+            if len(chosen) < most and all(can_share(other, execution) for other in chosen):
+                chosen.append(execution)
         self.started |= {execution.address: execution for execution in chosen}
         return chosen
-
-    def waiting_for_others(self) -> bool:
-        """Whether trials are left of which nothing is being made here."""
-        return bool(self.asked) and not self.started
 
     def done(self, executions: Sequence[Execution]) -> None:
         """A piece of work has ended; the store says how."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,18 +17,31 @@ from studies import journal
 from studies.study import Study
 
 HOUR_S = 3600.0
-SPENT = "spent"  # attribute of the Optuna study: {"wall_s": …, "gpu_s": …}
+SPENT = "spent/"  # and a run's name: attribute of the Optuna study, {"wall_s": …, "gpu_s": …}
+NOTE_EVERY_S = 30.0
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """While no other driver of the results folder asks for trials, adopts or queues them."""
+    path = root / "optuna" / "asking.lock"
+    with writing(root):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class Budget:
-    """What a study may still ask for; `lock` is a file by which drivers ask one after another."""
+    """What a study may still ask for. Hours of drivers that run side by side add up."""
 
-    def __init__(self, study: Study, optuna_study: optuna.Study, lock: Path, gpus_per_trial: float = 0.0) -> None:
-        self.study, self.optuna_study, self.lock, self.gpus_per_trial = study, optuna_study, lock, gpus_per_trial
-        before = optuna_study.user_attrs.get(SPENT, {})
-        self._wall_before_s, self._gpu_s = before.get("wall_s", 0.0), before.get("gpu_s", 0.0)
-        self._begun_s = time.monotonic()
+    def __init__(self, study: Study, optuna_study: optuna.Study, root: Path, gpus_per_trial: float = 0.0) -> None:
+        self.study, self.optuna_study, self.root, self.gpus_per_trial = study, optuna_study, root, gpus_per_trial
+        self._name, self._begun_s, self._noted_s = f"{SPENT}{uuid.uuid4().hex[:12]}", time.monotonic(), time.monotonic()
+        self._gpu_s = 0.0
         self._num_taken = num_taken(optuna_study)
+        self._others = spent(optuna_study)
 
     def left(self) -> int:
         """How many trials may still be asked for, as far as this driver knows."""
@@ -35,51 +49,58 @@ class Budget:
 
     def exhausted(self) -> str:
         """Which of the hours are spent; "" while there are some."""
-        study = self.study
-        if study.max_hours is not None and self._wall_s() >= study.max_hours * HOUR_S:
-            return f"max_hours: {study.max_hours:g}"
-        if study.max_gpu_hours is not None and self._gpu_s >= study.max_gpu_hours * HOUR_S:
-            return f"max_gpu_hours: {study.max_gpu_hours:g}"
-        return ""
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """While no other driver asks for trials, adopts or queues them."""
-        with writing(self.lock.parent), self.lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        wall_s, gpu_s = self._own()
+        return _exhausted(self.study, self._others[0] + wall_s, self._others[1] + gpu_s)
 
     @contextmanager
     def asking(self) -> Iterator[bool]:
-        """Whether one trial more may be asked for; it is to be made in here."""
-        with self.locked():
+        """Whether one trial more may be asked for; it is to be made in here, while no other driver asks."""
+        with locked(self.root):
             self._num_taken = num_taken(self.optuna_study)
             allowed = self.left() > 0
             yield allowed
             self._num_taken += allowed
 
     def worked(self, seconds: float) -> None:
-        """Counts the time of a piece of work; kept in the journal where the budget has hours."""
+        """Counts the time of a piece of work."""
         self._gpu_s += seconds * self.gpus_per_trial
-        if self.study.max_hours is not None or self.study.max_gpu_hours is not None:
-            self.optuna_study.set_user_attr(SPENT, {"wall_s": self._wall_s(), "gpu_s": self._gpu_s})
 
-    def _wall_s(self) -> float:
-        return self._wall_before_s + time.monotonic() - self._begun_s
+    def note(self, at_once: bool = False) -> None:
+        """Keeps now and then in the journal what was spent, and reads what others have spent."""
+        if self.study.max_hours is None and self.study.max_gpu_hours is None:
+            return
+        if at_once or time.monotonic() - self._noted_s > NOTE_EVERY_S:
+            self._noted_s = time.monotonic()
+            wall_s, gpu_s = self._own()
+            self.optuna_study.set_user_attr(self._name, {"wall_s": wall_s, "gpu_s": gpu_s})
+            self._others = spent(self.optuna_study, without=self._name)
+
+    def _own(self) -> tuple[float, float]:
+        return time.monotonic() - self._begun_s, self._gpu_s
+
+
+def spent(optuna_study: optuna.Study, without: str = "") -> tuple[float, float]:
+    """Seconds of wall time and of GPUs, of all runs but one."""
+    runs = [run for name, run in optuna_study.user_attrs.items() if name.startswith(SPENT) and name != without]
+    return sum(run["wall_s"] for run in runs), sum(run["gpu_s"] for run in runs)
+
+
+def _exhausted(study: Study, wall_s: float, gpu_s: float) -> str:
+    if study.max_hours is not None and wall_s >= study.max_hours * HOUR_S:
+        return f"max_hours: {study.max_hours:g}"
+    if study.max_gpu_hours is not None and gpu_s >= study.max_gpu_hours * HOUR_S:
+        return f"max_gpu_hours: {study.max_gpu_hours:g}"
+    return ""
 
 
 def num_taken(optuna_study: optuna.Study) -> int:
     """How many trials count: all that were asked for, but for the failed ones that are tried again as others."""
-    asked = sum(trial.state != TrialState.WAITING for trial in optuna_study.get_trials(deepcopy=False))
-    return asked - len(optuna_study.user_attrs.get(journal.RETRIED, ()))
+    trials = optuna_study.get_trials(deepcopy=False)
+    return sum(trial.state != TrialState.WAITING for trial in trials) - len(journal.retried(trials))
 
 
 def is_whole(study: Study, optuna_study: optuna.Study) -> bool:
     """Whether the search has come to its end: its budget is spent, and nothing is under way."""
-    trials = optuna_study.get_trials(deepcopy=False)
-    if any(trial.state == TrialState.RUNNING for trial in trials):
+    if any(trial.state == TrialState.RUNNING for trial in optuna_study.get_trials(deepcopy=False)):
         return False
-    spent = optuna_study.user_attrs.get(SPENT, {})
-    hours = ((study.max_hours, spent.get("wall_s", 0.0)), (study.max_gpu_hours, spent.get("gpu_s", 0.0)))
-    out_of_time = any(most is not None and seconds >= most * HOUR_S for most, seconds in hours)
-    return out_of_time or num_taken(optuna_study) >= study.num_trials
+    return bool(_exhausted(study, *spent(optuna_study))) or num_taken(optuna_study) >= study.num_trials

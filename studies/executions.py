@@ -131,7 +131,7 @@ def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
         raise ValueError(
             f"{study.name}: the search space must be a function of a module, so that it can be pickled, but: {error}."
         ) from error
-    if study.sampler == "grid":
+    if with_sampler(study).sampler == "grid":
         for name, domain in ranges_of(study).items():
             if "choices" not in domain and "step" not in domain and not isinstance(domain["low"], int):
                 raise ValueError(f"{study.name}.yaml: the sampler grid needs a `step` or `choices` for `{name}`.")

@@ -23,8 +23,8 @@ from dehazing.pipeline.series import ensure_series, series_fingerprint
 from dehazing.pipeline.store import writing
 from dehazing.stages import stage_module
 from studies import journal
-from studies.budget import is_whole
-from studies.executions import pipeline_of, space_of, study_key
+from studies.budget import is_whole, locked
+from studies.executions import pipeline_of, space_of, study_key, with_sampler
 from studies.follower import Follower
 from studies.overhead import Overhead
 from studies.progress import Progress, duration
@@ -182,7 +182,8 @@ class Investigation:
         """One study's search; returns the chosen trial. NothingChosen where none can be chosen."""
         optuna_study = self.open(study)
         if self.retry_failed:
-            journal.retry(optuna_study, self.store)
+            with locked(self.root):
+                journal.retry(optuna_study, self.store)
         if not is_whole(study, optuna_study):
             from studies.tuner import Search, search
 
@@ -205,7 +206,7 @@ class Investigation:
             self._tell_again(study, optuna_study)
             took = " before"
         trials = optuna_study.get_trials(deepcopy=False)
-        self._note_failures(study, trials, optuna_study.user_attrs.get(journal.RETRIED, ()))
+        self._note_failures(study, trials, journal.retried(trials))
         chosen = journal.chosen(study, trials)
         if chosen is None:
             ended = "came to its end within the constraints" if study.constraints else "came to its end"
@@ -218,7 +219,7 @@ class Investigation:
 
     def open(self, study: Study) -> optuna.Study:
         """The study's search in the journal, with its sampler."""
-        sampler = make_sampler(study.sampler, self.scale.search_seed, study.num_trials)
+        sampler = make_sampler(with_sampler(study).sampler, self.scale.search_seed, study.num_trials)
         return journal.open_study(self.journal, self.key(study), study, sampler)
 
     def key(self, study: Study) -> str:

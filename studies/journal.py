@@ -22,6 +22,7 @@ from studies.journal_lock import JournalLock
 from studies.study import Study
 
 OWNER = "owner"  # attribute of a trial: {"process": …, "driver": the address of the lease that its driver holds}
+OBJECTIVE = "objective"  # attribute of an Optuna study: the metrics that its trials' values are
 QUEUED = "points"  # attribute of an Optuna study: how many of its points were queued
 RETRY_OF = "retry_of"  # attribute of a trial: the number of the failed one that it tries again
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -58,7 +59,9 @@ def open_study(store: JournalStorage, name: str, study: Study, sampler: BaseSamp
 
 
 def enqueue(found: optuna.Study, study: Study) -> None:
-    """Queues the study's points that were not queued yet: whoever was to do it may have been killed over it."""
+    """Names the objective, and queues the study's points: what of it whoever was to do it may have been killed over."""
+    if OBJECTIVE not in found.user_attrs:
+        found.set_user_attr(OBJECTIVE, [o.metric for o in study.objective])
     queued = found.user_attrs.get(QUEUED, 0)
     recorded = [trial.system_attrs.get("fixed_params") for trial in found.get_trials(deepcopy=False)]
     for number, point in enumerate(study.points[queued:], queued + 1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +16,10 @@ from dehazing.data.simulator import SimulatedConfig
 from dehazing.data.synthetic import SyntheticConfig
 from dehazing.pipeline.execute import execute, executing
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.failure import DETERMINISTIC, reason_of
+from dehazing.pipeline.failure import comes_again, is_out_of_memory, reason_of
 from dehazing.pipeline.series import ensure_series, series_fingerprint
-from dehazing.pipeline.store import Store, Unwritable
+from dehazing.pipeline.store import Store
+from dehazing.pipeline.together import execute_together
 from dehazing.stages import stage_module
 from dehazing.strict import from_mapping
 from studies.past import Cost, signature
@@ -28,6 +29,7 @@ SERIES_S = 30.0  # a simulation that takes longer is not made whole for a foreca
 NUM_FEW = 12  # fields that are simulated in a moment
 FEW, ENOUGH_S, MOST = 2, 0.5, 20  # steps of the short run; seconds and steps that the longer one may have
 SOME = 4  # configurations of a loop that are timed
+SOME_TOGETHER = 8  # executions of a batch that are timed
 KEPT = 2  # checkpoints that lie in the store at once
 
 
@@ -61,20 +63,43 @@ class Rehearsal:
         size = self._bytes(f"series/{self.series}") / share
         return Cost(seconds, size, 0.0, "timed" if share == 1 else f"timed on {share:.0%} of the fields")
 
-    def cost(self, execution: Execution) -> Cost:
-        """Seconds, published bytes and checkpoints of an execution, extrapolated from a few steps of an epoch."""
+    def cost(self, execution: Execution, together: Sequence[Execution] = ()) -> Cost:
+        """Seconds, published bytes and checkpoints of an execution, extrapolated from a few steps of an epoch.
+
+        together: the batch in which it is executed; the cost is its share of the whole.
+        """
         self._say(f"timing: {execution.kind}")
         alike = signature(execution.kind, execution.config)
         try:
-            upstreams = {role: self._upstream(address) for role, address in execution.upstreams.items()}
-            execution = replace(execution, dataset=self.series, upstreams=upstreams)
+            if len(together) > 1:
+                return self._batch([self._here(one) for one in together[:SOME_TOGETHER]], len(together))
+            execution = self._here(execution)
             timed, last = (self._loop if execution.kind == "iterative" else self._training)(execution)
-        except Unwritable:
-            raise
-        except DETERMINISTIC as error:
+        except Exception as error:
+            if not comes_again(error) and not is_out_of_memory(error):
+                raise
             return Cost(None, None, None, f"unknown, as its first epoch failed: {reason_of(error)}")
         self._made.setdefault(alike, last.address)
         return replace(timed, source=f"timed{self._part}")
+
+    def _here(self, execution: Execution) -> Execution:
+        upstreams = {role: self._upstream(address) for role, address in execution.upstreams.items()}
+        return replace(execution, dataset=self.series, upstreams=upstreams)
+
+    def _batch(self, executions: Sequence[Execution], num: int) -> Cost:
+        """Each one's share; of a large batch, a part is taken for the whole, which shares a little more."""
+        while any(self.scratch.has(execution.address) for execution in executions):
+            executions = [replace(execution, seed=execution.seed + 1) for execution in executions]
+        started = time.monotonic()
+        execute_together(executions, self.scratch, self.device)
+        seconds = (time.monotonic() - started) / len(executions)
+        for execution in executions:
+            reason = self.scratch.failure(execution.address)
+            if reason is not None:
+                return Cost(None, None, None, f"unknown, as one of a batch failed: {reason}")
+        num_bytes = sum(self._bytes(execution.address) for execution in executions) / len(executions)
+        part = f", {len(executions)} of them" if len(executions) < num else ""
+        return Cost(seconds, num_bytes, 0.0, f"timed{self._part}, {num} together{part}")
 
     def _training(self, execution: Execution) -> tuple[Cost, _Run]:
         """seconds = set-up and end + epochs · (a + b · steps)."""

@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, BruteForceSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 FEW = 6  # parameters that a Gaussian process is at home with
 MANY = 300  # trials from which on NSGA-II is worth it
@@ -76,15 +76,56 @@ def _points(domain: Mapping[str, Any]) -> Sequence[Any]:
     return ()
 
 
+class Reseeded(BaseSampler):
+    """Another sampler whose random numbers depend on the trial's number: it draws nothing twice after a restart."""
+
+    def __init__(self, name: str, seed: int, startup: int) -> None:
+        self.name, self.seed, self.startup = name, seed, startup
+        self.inner = _made(name, seed, startup)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        text = f"{self.seed} {trial.number}"
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+        self.inner = _made(self.name, seed, self.startup)
+        self.inner.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self.inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self.inner.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self.inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        self.inner.after_trial(study, trial, state, values)
+
+
 def make_sampler(name: str, seed: int, num_trials: int) -> BaseSampler:
-    """tpe | random | grid | gp | nsga2; a model is fitted after a quarter of the trials, ten at most."""
+    """tpe | random | grid | gp | nsga2; a model is fitted after a quarter of the trials, ten at most.
+
+    What a trial is given depends on the seed, its number and the trials that the journal holds by then.
+    """
     startup = max(2, min(10, num_trials // 4))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
+    if name in ("random", "grid"):  # one by its number, the other by what is left
         return _made(name, seed, startup)
+    return Reseeded(name, seed, startup)
 
 
 def _made(name: str, seed: int, startup: int) -> BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return _of_optuna(name, seed, startup)
+
+
+def _of_optuna(name: str, seed: int, startup: int) -> BaseSampler:
     if name == "random":
         return NumberedRandomSampler(seed)
     if name == "grid":

@@ -6,53 +6,45 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import Owner
-from dehazing.pipeline.store import Store
+from dehazing.pipeline.store import Damaged, Store, Unwritable
 from studies import journal
 from studies.agenda import Agenda, Asked
-from studies.budget import Budget
+from studies.budget import Budget, locked
 from studies.executions import nested
-from studies.study import RUN_METRICS, Study
+from studies.objectives import is_finite
+from studies.observer import Observer
+from studies.study import Study
+from studies.telling import Teller
 
 LOOK_EVERY_S = 1.0  # at the store and the journal, for what others do
-
-
-class Observer(Protocol):
-    """Who is told what happens to trials; none of it may raise."""
-
-    def begun(self, number: int, params: Mapping[str, Any], execution: Execution | None) -> None: ...
-
-    def epoch(self, numbers: Sequence[int], execution: Execution, result: Mapping[str, Any]) -> None: ...
-
-    def ended(self, trial: FrozenTrial, reason: str | None, metrics: Mapping[str, Any] | None) -> None: ...
-
-    def built(self, execution: Execution, reason: str | None, metrics: Mapping[str, Any] | None) -> None: ...
-
-    def worked(self, executions: Sequence[Execution], result: Mapping[str, Any], seconds: float) -> None: ...
+LOOK_AT_MOST = 20  # times as long as a look takes lie between two: those at an object store take long
 
 
 class JournalSearch(OptunaSearch):
     """Suggests pieces of work, one or several executions at a time, until a study's budget is spent.
 
-    space: define-by-run function. make_pipeline: nested suggestion → executions, upstreams first. A trial whose
-    result the store has is answered at once; one whose upstream is being made, here or elsewhere, is kept back. A
-    trial that the journal holds as running and that nobody works on any more is taken over under its own number
-    with its own parameters; its executions go on from their checkpoints in the store. Missing, NaN or infinite
-    objective: FAIL with the reason. Stopped before its end: PRUNED, so never the best. Where the store cannot be
-    written nothing is told, so that the next run takes the trial over.
+    space: define-by-run function. make_pipeline: nested suggestion → executions, upstreams first. What the store has
+    is answered at once; a trial whose upstream is being made, here or elsewhere, is kept back; one that the journal
+    holds as running and nobody works on is taken over under its own number with its own parameters. Missing, NaN or
+    infinite objective: FAIL with the reason. Stopped before its end: PRUNED, so never the best. Where the store cannot
+    be written or read nothing is told, so that the next run takes the trial over.
 
-    unwritable: why nothing can be written; "" while all is well. `interrupted` ends the asking.
+    driver: the address of the lease that this driver holds in the results folder while it searches.
+    stop: why nothing can be made; "" while all is well. `interrupted` ends the asking.
     """
 
     def __init__(
@@ -66,6 +58,7 @@ class JournalSearch(OptunaSearch):
         observer: Observer,
         budget: Budget,
         slots: int = 1,
+        driver: str = "",
     ) -> None:
         metrics, modes = [o.metric for o in study.objective], [o.mode for o in study.objective]
         Searcher.__init__(self, metric=metrics, mode=modes)  # type: ignore[arg-type]  # lists are fine there
@@ -77,22 +70,37 @@ class JournalSearch(OptunaSearch):
         self._agenda = Agenda(store)
         self._work: dict[str, tuple[list[Execution], float]] = {}  # Tune's trial → its work, and since when
         self._errors: dict[str, str] = {}
-        self._stopped: set[str] = set()  # Tune's trials
+        self._stopped: set[str] = set()  # Tune's trials, as are those killed for their memory
+        self._killed: set[str] = set()
         self._budget = budget
-        self._looked_s = -math.inf
+        self._drivers = Store(budget.root)
+        self._owner = {"process": asdict(Owner.myself()), "driver": driver}
+        self._look_at_s = -math.inf
         self._others = False  # other drivers have trials of this study under way
-        self.unwritable, self.interrupted = "", False
-        self.optuna_s = 0.0
+        self.stop, self.interrupted = "", False
+        self._clock = Clock(("optuna",))
+        self._teller = Teller(study, optuna_study, store, observer, self._clock)
+
+    @property
+    def optuna_s(self) -> float:
+        """Seconds that Optuna took."""
+        return self._clock.seconds["optuna"]
 
     def suggest(self, trial_id: str) -> Any:
         """The next piece of work; None where it has to wait, FINISHED where nothing is left or can be written."""
-        if self.unwritable or self.interrupted:
+        config: Any = Searcher.FINISHED
+        with self._guarded():
+            config = self._next(trial_id)
+        return Searcher.FINISHED if self.stop or self.interrupted else config
+
+    def _next(self, trial_id: str) -> Any:
+        if self.stop or self.interrupted:
             return Searcher.FINISHED
         self._look_around()
         work = self._agenda.start(self._share())
         while not work and self._ask():
-            self._settle()
-            if not self._study.batch > 1 or self._agenda.num_ready() >= self._share() or not self._may_ask():
+            self._teller.tell(self._agenda.settled())
+            if self._study.batch == 1 or self._agenda.num_ready() >= self._share() or not self._may_ask():
                 work = self._agenda.start(self._share())
         if not work:
             spent = not self._may_ask() and not self._agenda.asked and not self._others
@@ -108,25 +116,32 @@ class JournalSearch(OptunaSearch):
         value, epoch = result.get(self._study.objective[0].metric), result.get("epoch")
         if len(self._study.objective) > 1 or not asked or value is None or not is_finite(value) or epoch is None:
             return False
-        with self._timed():
-            for one in asked:
-                if epoch not in one.reported:
-                    one.reported.add(epoch)
-                    one.trial.report(float(value), epoch)
-            if self._study.scheduler == "none" or not all(one.trial.should_prune() for one in asked):
-                return False
-        self._stopped.add(trial_id)
-        for one in asked:
-            self._agenda.drop(one)
-            self._tell(one, TrialState.PRUNED, reason=f"stopped early at epoch {epoch}")
-        return True
+        stops = False
+        with self._guarded():
+            with self._clock.of("optuna"):
+                for one in asked:
+                    if epoch not in one.reported:
+                        one.reported.add(epoch)
+                        with suppress(UpdateFinishedTrialError):  # another driver took this one for dead
+                            one.trial.report(float(value), epoch)
+                is_last = epoch >= result.get("num_epochs", math.inf)  # published by now
+                if self._study.scheduler != "none" and not is_last:
+                    stops = all(one.trial.should_prune() for one in asked)
+            for one in asked if stops else ():
+                self._agenda.drop(one)
+                self._teller.stopped(one, epoch)
+        if stops:
+            self._stopped.add(trial_id)
+        return stops
 
-    def failed(self, trial_id: str, error: str) -> None:
-        """What Tune says of a piece of work whose process was lost."""
+    def failed(self, trial_id: str, error: str, out_of_memory: bool = False) -> None:
+        """What Tune says of work whose process was lost, for its memory perhaps."""
         self._errors[trial_id] = error
+        if out_of_memory:
+            self._killed.add(trial_id)
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """Nothing: `reported` has been told."""
+        """Nothing: `reported` is told."""
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """A piece of work has ended; what the store has now is told to Optuna."""
@@ -134,13 +149,19 @@ class JournalSearch(OptunaSearch):
         result = result or {}
         self._observer.worked(executions, result, time.monotonic() - since_s)
         self._budget.worked(time.monotonic() - since_s)
-        if "unwritable" in result:
-            self.unwritable = str(result["unwritable"])
+        if "stop" in result:
+            self.stop = str(result["stop"])
             return
-        if trial_id in self._stopped:
+        with self._guarded():
+            self._ended(trial_id, executions, result, error)
+
+    def _ended(self, trial_id: str, executions: list[Execution], result: Mapping[str, Any], error: bool) -> None:
+        if trial_id in self._stopped or result.get("busy"):
             self._agenda.done(executions)
             return
-        if error:
+        if trial_id in self._killed:
+            self._agenda.out_of_memory(executions, f"out of memory: {self._errors.pop(trial_id)}")
+        elif error:
             self._agenda.lost(executions, self._errors.pop(trial_id, "no reason given"))
         elif result.get("out_of_memory"):
             self._agenda.out_of_memory(executions, str(result["failed"]))
@@ -154,36 +175,41 @@ class JournalSearch(OptunaSearch):
                 self._observer.built(
                     execution,
                     self._agenda.reason(execution.address),
-                    self._record(execution.address) if there else None,
+                    self._teller.record(execution.address) if there else None,
                 )
-        self._settle()
+        self._teller.tell(self._agenda.settled())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its searcher for a restore that is not used
+        return {}  # Tune pickles its searcher
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the journal and the store hold all there is, and Tune's own state is thrown away."""
+        """Nothing: the journal and the store hold all there is."""
         Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:
-        raise NotImplementedError("A study goes on from its journal; Tune's restore is not used.")
+        raise NotImplementedError("a study goes on from its journal")
 
     def _look_around(self) -> None:
         """Now and then: trials that nobody works on any more, and what others have published."""
-        if time.monotonic() - self._looked_s < LOOK_EVERY_S:
+        begun_s = time.monotonic()
+        if begun_s < self._look_at_s:
             return
-        self._looked_s = time.monotonic()
+        self._budget.note()
         running = self._running()
-        if any(journal.is_orphan(trial) for trial in running):
-            with self._budget.locked():  # what another driver asks for has its owner after this, or adopts it first
+        if any(journal.is_orphan(trial, self._drivers) for trial in running):
+            with locked(self._budget.root):  # what another driver asks for has its owner after this, or adopts it first
                 running = self._running()
-                for trial in filter(journal.is_orphan, running):
-                    adopted = optuna.Trial(self._ot_study, trial._trial_id)
-                    adopted.set_user_attr("owner", asdict(Owner.myself()))
-                    self._take(adopted, set(trial.intermediate_values))
-        self._others = not all(journal.is_orphan(trial) for trial in running)
+                for trial in running:
+                    if journal.is_orphan(trial, self._drivers):
+                        adopted = optuna.Trial(self._ot_study, trial._trial_id)
+                        adopted.set_user_attr(journal.OWNER, self._owner)
+                        self._space(adopted)
+                        self._take(adopted, set(trial.intermediate_values))
+        self._others = bool(self._running())
         self._agenda.look()
-        self._settle()
+        self._teller.tell(self._agenda.settled())
+        took_s = time.monotonic() - begun_s
+        self._look_at_s = begun_s + took_s + max(LOOK_EVERY_S, LOOK_AT_MOST * took_s)
 
     def _running(self) -> list[FrozenTrial]:
         """Trials under way that this search did not ask for."""
@@ -202,90 +228,35 @@ class JournalSearch(OptunaSearch):
         """One trial more, where the budget allows it."""
         if not self._may_ask():
             return False
-        with self._timed(), self._budget.asking() as allowed:
+        with self._clock.of("optuna"), self._budget.asking() as allowed:
             trial = self._ot_study.ask() if allowed else None
             if trial is not None:
-                trial.set_user_attr("owner", asdict(Owner.myself()))
+                trial.set_user_attr(journal.OWNER, self._owner)
+                self._space(trial)  # so that who asks next sees the parameters
         if trial is not None:
             self._take(trial, set())
         return trial is not None
 
     def _take(self, trial: optuna.Trial, reported: set[int]) -> None:
-        with self._timed():
-            params = self._suggest_from_define_by_run_func(self._space, trial)
+        params = trial.params
+        with self._clock.of("optuna"):
             try:
                 pipeline = self._make_pipeline(nested(params))
             except ValueError as error:  # a combination that the stage refuses
                 self._observer.begun(trial.number, params, None)
-                self._fail(trial, str(error))
+                self._teller.refused(trial, str(error))
                 return
             trial.set_user_attr("fingerprint", pipeline[-1].fingerprint)
             trial.set_user_attr("executions", json.dumps([asdict(execution) for execution in pipeline]))
         self._agenda.add(Asked(trial, pipeline, reported))
         self._observer.begun(trial.number, params, pipeline[-1])
 
-    def _fail(self, trial: optuna.Trial, reason: str) -> None:
-        trial.set_user_attr("reason", reason)
-        told = self._ot_study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-        self._observer.ended(told, reason, None)
-
-    def _settle(self) -> None:
-        for asked, reason in self._agenda.settled():
-            if reason is not None:
-                self._tell(asked, TrialState.FAIL, reason=reason)
-                continue
-            record = self._record(asked.target)
-            metrics = {**record["final"], **{name: record[name] for name in RUN_METRICS}}
-            values = [metrics.get(o.metric) for o in self._study.objective]
-            reason = _reason_of_failure(self._study, metrics)
-            if reason is not None:
-                self._tell(asked, TrialState.FAIL, reason=reason, metrics=record)
-                continue
-            with self._timed():
-                for constraint in self._study.constraints:
-                    asked.trial.set_constraint(constraint.key, constraint.violation(metrics[constraint.metric]))
-            self._tell(asked, TrialState.COMPLETE, values=[float(v) for v in values if v is not None], metrics=record)
-
-    def _record(self, address: str) -> dict[str, Any]:
-        return json.loads(self._store.read(address, "metrics.json"))
-
-    def _tell(
-        self,
-        asked: Asked,
-        state: TrialState,
-        values: list[float] | None = None,
-        reason: str | None = None,
-        metrics: Mapping[str, Any] | None = None,
-    ) -> None:
-        with self._timed():
-            if reason is not None:
-                asked.trial.set_user_attr("reason", reason)
-            # another driver that took this one for dead may have told it already, from the same execution
-            told = self._ot_study.tell(asked.trial, values, state=state, skip_if_finished=True)
-        self._observer.ended(told, reason, metrics)
-
     @contextmanager
-    def _timed(self) -> Iterator[None]:
-        begun_s = time.perf_counter()
+    def _guarded(self) -> Iterator[None]:
+        """An exception in a searcher would end Tune in the middle: what cannot be read or written ends the asking."""
         try:
             yield
-        finally:
-            self.optuna_s += time.perf_counter() - begun_s
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def is_finite(value: Any) -> bool:
-    """Whether the value is a number that an objective may have."""
-    return is_number(value) and math.isfinite(value)
-
-
-def _reason_of_failure(study: Study, metrics: Mapping[str, Any]) -> str | None:
-    wanted = [("objective", o.metric) for o in study.objective] + [("constraint", c.metric) for c in study.constraints]
-    for what, metric in wanted:
-        value = metrics.get(metric)
-        if not is_finite(value):
-            return f"the {what} {metric} is {'missing' if value is None else value}"
-    return None
+        except (Unwritable, Damaged) as error:
+            self.stop = str(error)
+        except OSError as error:
+            self.stop = f"The journal of the studies must be writable, but: {error.strerror or error}."

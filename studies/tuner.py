@@ -8,6 +8,7 @@ import signal
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,10 +21,10 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.lease import Owner
+from dehazing.pipeline.lease import Owner, lease
 from dehazing.pipeline.store import Store, Unwritable, writing
 from studies import journal
-from studies.budget import Budget, is_whole
+from studies.budget import Budget, is_whole, locked
 from studies.follower import Follower
 from studies.overhead import Overhead
 from studies.progress import Progress
@@ -67,14 +68,28 @@ def search(
     """
     scale = how.scale
     trial_config = {"num_threads": scale.num_cpus, "device": "cuda" if scale.num_gpus else "cpu"}
-    budget = Budget(study, optuna_study, how.root / "optuna" / "asking.lock", scale.num_gpus)
-    with budget.locked():
+    budget = Budget(study, optuna_study, how.root, scale.num_gpus)
+    with locked(how.root):
         journal.enqueue(optuna_study, study)
     follower = Follower(study, optuna_study, how.tracker, how.progress, how.overhead, how.texts)
     follower.retell(*how.untold, how.store)
-    searcher = JournalSearch(
-        study, optuna_study, space, make_pipeline, how.store, trial_config, follower, budget, how.slots
-    )
+    with _driver(how.root) as driver:
+        searcher = JournalSearch(
+            study, optuna_study, space, make_pipeline, how.store, trial_config, follower, budget, how.slots, driver
+        )
+        try:
+            _fit(study, searcher, follower, how, trainable)
+        finally:
+            budget.note(at_once=True)
+            follower.end()
+    if searcher.stop:
+        raise Unwritable(searcher.stop)
+    if not is_whole(study, optuna_study):
+        raise KeyboardInterrupt
+
+
+def _fit(study: Study, searcher: JournalSearch, follower: Follower, how: Search, trainable: Any) -> None:
+    scale = how.scale
     module = importlib.import_module("trainables.trial" if study.joint else f"trainables.{study.kind}")
     with _scratch(how.root) as scratch:
         tuner = tune.Tuner(
@@ -88,7 +103,7 @@ def search(
                 trial_dirname_creator=_name,
             ),
             run_config=tune.RunConfig(
-                name=optuna_study.study_name.replace("/", "-"),
+                name=study.name,
                 storage_path=scratch,
                 callbacks=[Pulse(follower, searcher)],
                 verbose=0,
@@ -102,11 +117,17 @@ def search(
                 tuner.fit()
         finally:
             how.overhead.searched(time.perf_counter() - begun_s, searcher.optuna_s)
-            follower.end()
-    if searcher.unwritable:
-        raise Unwritable(searcher.unwritable)
-    if not is_whole(study, optuna_study):
-        raise KeyboardInterrupt
+
+
+@contextmanager
+def _driver(root: Path) -> Iterator[str]:
+    """The address of a lease in the results folder, held while a search goes on: so other hosts know that it does."""
+    drivers, address = Store(root), f"drivers/{uuid.uuid4().hex[:16]}"
+    try:
+        with lease(drivers, address):
+            yield address
+    finally:
+        drivers.drop(address)
 
 
 class Stopping(FIFOScheduler):
@@ -117,11 +138,17 @@ class Stopping(FIFOScheduler):
         self.searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        return TrialScheduler.STOP if self.searcher.reported(trial.trial_id, result) else TrialScheduler.CONTINUE
+        if not self.searcher.reported(trial.trial_id, result):
+            return TrialScheduler.CONTINUE
+        actor = trial.temporary_state.ray_actor
+        if actor is not None:  # Tune keeps it warm without a word, and with it the lease
+            actor.cleanup.remote()
+        return TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        text = str(trial.get_error() or "").strip().splitlines()
-        self.searcher.failed(trial.trial_id, text[-1].strip() if text else "no reason given")
+        text = str(trial.get_error() or "").strip()
+        last = text.splitlines()[-1].strip() if text else "no reason given"
+        self.searcher.failed(trial.trial_id, last, out_of_memory="OutOfMemoryError" in text)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its scheduler for a restore that is not used

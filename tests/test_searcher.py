@@ -21,7 +21,8 @@ from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import Owner, lease
 from dehazing.pipeline.store import Store
 from studies import journal, searcher
-from studies.budget import Budget
+from studies.agenda import Agenda, Asked
+from studies.budget import Budget, is_whole
 from studies.executions import pipeline_of, space_of
 from studies.samplers import make_sampler
 from studies.searcher import JournalSearch
@@ -46,6 +47,9 @@ JOINT = Study(
     space={"share_at_T": 0.4, "lr": {"choices": [1e-3, 2e-3]}, "latent_noise": 0.0, "lambda_decoder": 0.0},
     joint={"hvae": Joint(space={"beta": {"choices": [0.01, 0.02]}, "lr": 1e-3})},
 )
+
+
+ELSEWHERE: dict[str, Any] = {"host": "elsewhere", "pid": 1, "started_s": 0.0}
 
 
 class Told:
@@ -76,7 +80,7 @@ class Told:
 def made(root: Path, study: Study = UNET, slots: int = 8) -> JournalSearch:
     sampler = make_sampler(study.sampler, 0, study.num_trials)
     found = journal.open_study(journal.storage(root), "study", study, sampler)
-    budget = Budget(study, found, root / "asking.lock")
+    budget = Budget(study, found, root)
 
     def make(suggestion: Mapping[str, Any]) -> list[Execution]:
         return pipeline_of(study, "series", 0, {}, suggestion)
@@ -195,8 +199,8 @@ def test_out_of_memory_is_tried_once_more_alone(tmp_path: Path) -> None:
 def test_a_full_disk_stops_the_search_and_spends_no_budget(tmp_path: Path) -> None:
     search = made(tmp_path)
     first = search.suggest("a")
-    search.on_trial_complete("a", {"unwritable": "The results folder is full.", "done": True})
-    assert search.unwritable == "The results folder is full." and search.suggest("b") == Searcher.FINISHED
+    search.on_trial_complete("a", {"stop": "The results folder is full.", "done": True})
+    assert search.stop == "The results folder is full." and search.suggest("b") == Searcher.FINISHED
     assert [trial.state for trial in trials(search)] == [TrialState.RUNNING]
     assert made(tmp_path).suggest("c") == first
 
@@ -275,6 +279,7 @@ def test_a_failed_upstream_fails_every_trial_that_needs_it_and_is_not_tried_agai
 
 def test_what_somebody_else_makes_is_kept_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(searcher, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(searcher, "LOOK_AT_MOST", 0)
     study = Study(**{**vars(UNET), "num_trials": 1})
     (wanted,) = executions(made(tmp_path / "other", study).suggest("a"))
     search = made(tmp_path, study)
@@ -372,19 +377,23 @@ def test_what_another_driver_works_on_is_left_to_it_and_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searcher, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(searcher, "LOOK_AT_MOST", 0)
     study = Study(**{**vars(UNET), "num_trials": 2})
     search = made(tmp_path, study)
     theirs = search.suggest("a")
-    elsewhere = {"host": "elsewhere", "pid": 1, "started_s": 0.0}
-    assert not Owner(**elsewhere).is_gone()
-    search._agenda.asked[0].trial.set_user_attr("owner", elsewhere)
-    again = made(tmp_path, study)
-    ours = again.suggest("b")
-    assert executions(ours) != executions(theirs)
-    finish(again, "b", ours)
-    assert again.suggest("c") is None, "the choice is among all trials, so theirs is waited for"
-    finish(search, "a", theirs)
-    assert again.suggest("c") == Searcher.FINISHED
+    assert not Owner(**ELSEWHERE).is_gone()
+    with lease(Store(tmp_path), "drivers/theirs"):
+        search._agenda.asked[0].trial.set_user_attr("owner", {"process": ELSEWHERE, "driver": "drivers/theirs"})
+        again = made(tmp_path, study)
+        ours = again.suggest("b")
+        assert executions(ours) != executions(theirs)
+        finish(again, "b", ours)
+        assert again.suggest("c") is None, "the choice is among all trials, so theirs is waited for"
+    assert again.suggest("c") == theirs, "their driver is gone, wherever it was"
+    finish(again, "c", theirs)
+    assert again.suggest("d") == Searcher.FINISHED
+    search.on_trial_complete("a", {"failed": "too late", "done": True})
+    assert ending(search)[0] == TrialState.COMPLETE, "whoever comes back finds it told"
 
 
 def test_constraints_decide_what_may_be_chosen(tmp_path: Path) -> None:
@@ -405,10 +414,22 @@ def test_hours_end_the_asking_over_all_runs(tmp_path: Path) -> None:
     search = made(tmp_path, study)
     search._budget.gpus_per_trial = 1.0
     config = search.suggest("a")
-    search._budget.worked(3601.0)
+    search._budget.worked(1800.0)
+    search._budget.note(at_once=True)
+    search._agenda.asked[0].trial.set_user_attr("owner", {"process": ELSEWHERE, "driver": "drivers/a"})
+    other = made(tmp_path, study)  # another driver, which works as long
+    other._budget.gpus_per_trial = 1.0
+    with lease(Store(tmp_path), "drivers/a"):
+        assert other.suggest("b") is not None
+    other._budget.worked(1801.0)
+    other._budget.note(at_once=True)
+    search._budget.note(at_once=True)
     finish(search, "a", config)
-    assert search.suggest("b") == Searcher.FINISHED and len(trials(search)) == 1
-    assert made(tmp_path, study).suggest("c") == Searcher.FINISHED
+    assert search._budget.exhausted() == other._budget.exhausted() == "max_gpu_hours: 1"
+    assert len(trials(search)) == 2
+    assert made(tmp_path, study)._budget.left() == 0 and is_whole(study, search._ot_study) is False
+    finish(other, "b", other._trial_config | {"executions": {e.address: asdict(e) for e in other._work["b"][0]}})
+    assert made(tmp_path, study).suggest("c") == Searcher.FINISHED and is_whole(study, search._ot_study)
     assert made(tmp_path, Study(**{**vars(UNET), "max_gpu_hours": 2.0})).suggest("d") is not None
 
 
@@ -420,7 +441,7 @@ def test_a_batch_holds_as_many_trials_as_a_slots_share(tmp_path: Path) -> None:
     def make(suggestion: Mapping[str, Any]) -> list[Execution]:
         return pipeline_of(study, "series", 0, upstreams, suggestion)
 
-    budget = Budget(study, found, tmp_path / "asking.lock")
+    budget = Budget(study, found, tmp_path)
     search = JournalSearch(study, found, space_of(study), make, Store(tmp_path), {}, Told(), budget, 2)
     works = [search.suggest("a"), search.suggest("b")]
     sizes = [len(work["executions"]) for work in works]
@@ -429,12 +450,7 @@ def test_a_batch_holds_as_many_trials_as_a_slots_share(tmp_path: Path) -> None:
         for execution in executions(work):
             publish(tmp_path, execution, **{"val/gap_db": -1.0})
         search.on_trial_complete(name, {"done": True})
-    rest = search.suggest("c")
-    if rest != Searcher.FINISHED:
-        for execution in executions(rest):
-            publish(tmp_path, execution, **{"val/gap_db": -1.0})
-        search.on_trial_complete("c", {"done": True})
-    assert search.suggest("d") == Searcher.FINISHED
+    assert search.suggest("c") == Searcher.FINISHED
     assert [trial.state for trial in trials(search)] == [TrialState.COMPLETE] * 10
 
 
@@ -454,6 +470,81 @@ def test_failed_trials_are_tried_again_when_that_is_asked_for(tmp_path: Path) ->
     finish(again, "c", bad)
     assert again.suggest("d") == Searcher.FINISHED
     assert [trial.state.name for trial in trials(again)] == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_a_batch_never_mixes_networks(tmp_path: Path) -> None:
+    """`bridge` needs no degrader, so it can share with a loop on either of two; those two cannot share."""
+    both = {role: f"{role}/x" for role in ("unet", "hdn", "hvae", "restorer")}
+    study = Study("loops", "Which?", "iterative", (Objective("val/gap_db", "max"),), 3, sampler="random", batch=3)
+
+    def loop(variant: str, degrader: str) -> Execution:
+        upstreams = {**both, "degrader": degrader}
+        return pipeline_of(study, "series", 0, upstreams, {"variant": variant})[-1]
+
+    agenda = Agenda(Store(tmp_path))
+    found = optuna.create_study()
+    for execution in (loop("bridge", "degrader/x"), loop("direct", "degrader/x"), loop("direct", "degrader/y")):
+        agenda.add(Asked(found.ask(), [execution]))
+    batches = [agenda.start(3), agenda.start(3)]
+    assert [len(batch) for batch in batches] == [2, 1]
+    assert all(len({e.upstreams["degrader"] for e in batch if "degrader" in e.upstreams}) == 1 for batch in batches)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_nothing_is_drawn_twice_after_a_restart(tmp_path: Path, sampler: str) -> None:
+    study = Study(**{**vars(UNET), "sampler": sampler, "num_trials": 6})
+    for driver in range(3):
+        search = made(tmp_path, study)
+        for number in range(2):
+            finish(search, str(number), search.suggest(str(number)), 30.0 + driver + number)
+    assert len({tuple(trial.params.values()) for trial in trials(search)}) == 6
+
+
+def test_a_last_epoch_is_never_stopped_as_its_result_is_published(tmp_path: Path) -> None:
+    study = Study(**{**vars(UNET), "num_trials": 6, "scheduler": "median", "grace_epochs": 1})
+    search = made(tmp_path, study)
+    for name in "abcd":
+        config = search.suggest(name)
+        search.reported(name, {"epoch": 3, "num_epochs": 3, "val/psnr": 30.0})
+        finish(search, name, config)
+    config = search.suggest("e")
+    assert not search.reported("e", {"epoch": 3, "num_epochs": 3, "val/psnr": 1.0})
+    finish(search, "e", config, 1.0)
+    assert ending(search, 4)[0] == TrialState.COMPLETE
+
+
+def test_what_somebody_else_has_just_begun_is_asked_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searcher, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(searcher, "LOOK_AT_MOST", 0)
+    search = made(tmp_path, Study(**{**vars(UNET), "num_trials": 1}))
+    config = search.suggest("a")
+    with lease(Store(tmp_path), executions(config)[0].address):
+        search.on_trial_complete("a", {"busy": True, "done": True})
+        assert search.suggest("b") is None, "without a slot"
+    assert search.suggest("b") == config
+
+
+def test_a_damaged_result_ends_the_search_with_its_sentence(tmp_path: Path) -> None:
+    search = made(tmp_path)
+    (execution,) = executions(search.suggest("a"))
+    publish(tmp_path, execution, **{"val/psnr": 30.0})
+    (tmp_path / "stages" / execution.address / "metrics.json").write_text("{}")
+    search.on_trial_complete("a", {"done": True})
+    assert "metrics.json" in search.stop and search.suggest("b") == Searcher.FINISHED
+    assert ending(search)[0] == TrialState.RUNNING
+
+
+def test_killed_for_its_memory_is_tried_once_more_alone(tmp_path: Path) -> None:
+    search = made(tmp_path, Study(**{**vars(UNET), "num_trials": 1}))
+    first = search.suggest("a")
+    search.failed("a", "ray.exceptions.OutOfMemoryError: killed", out_of_memory=True)
+    search.on_trial_complete("a", None, error=True)
+    assert search.suggest("b") == first
+    search.failed("b", "ray.exceptions.OutOfMemoryError: killed", out_of_memory=True)
+    search.on_trial_complete("b", None, error=True)
+    assert ending(search) == (TrialState.FAIL, "out of memory: ray.exceptions.OutOfMemoryError: killed")
 
 
 def test_other_directions_than_recorded_are_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.lease import lease
 from dehazing.pipeline.store import Store, Unwritable
 from dehazing.stages import KINDS
 from studies import journal, tuner
@@ -117,7 +118,7 @@ def test_a_failure_of_the_stage_is_a_result_with_its_reason(store: Store) -> Non
 
 def test_other_code_than_the_drivers_is_refused(store: Store) -> None:
     last = steps(UNet({**config(store, execution()), "executions": {"unet/0123456789abcdef": asdict(execution())}}))[-1]
-    assert "must have the same code, but what the driver calls unet/0123456789abcdef" in last["failed"]
+    assert "must have the same code, but what the driver calls unet/0123456789abcdef" in last["stop"]
     assert store.addresses() == ["series/tiny"]
 
 
@@ -134,8 +135,8 @@ def test_a_full_disk_is_no_failure_of_the_trial(store: Store, monkeypatch: pytes
     with monkeypatch.context() as full:
         full.setattr("dehazing.pipeline.store._write", refuse)
         last = steps(UNet(config(store, execution())))[-1]
-        assert "No space left" in last["unwritable"] and "failed" not in last
-    assert "unwritable" not in steps(UNet(config(store, execution())))[-1], "with room again it goes on"
+        assert "No space left" in last["stop"] and "failed" not in last
+    assert "stop" not in steps(UNet(config(store, execution())))[-1], "with room again it goes on"
 
 
 class InProcess:
@@ -180,6 +181,33 @@ def test_a_full_disk_ends_the_search_and_the_same_command_goes_on(
     assert [trial.state for trial in trials] == [TrialState.RUNNING]
     before = trials.pop().params
     assert [trial.state for trial in run()] == [TrialState.COMPLETE] * 2 and trials[0].params == before
+
+
+def test_who_finds_somebody_at_work_waits_without_a_slot(store: Store) -> None:
+    with lease(store, execution().address):
+        assert steps(UNet(config(store, execution())))[-1]["busy"]
+    assert "busy" not in steps(UNet(config(store, execution())))[-1]
+
+
+def test_a_fault_of_the_machine_ends_the_process_and_is_not_remembered(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fall(stage: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("dehazing.stages.unet.Stage.train_epoch", fall)
+    with pytest.raises(OSError, match="Input/output"):
+        steps(UNet(config(store, execution())))
+    assert store.failure(execution().address) is None
+
+
+def test_an_error_of_the_program_is_a_failure_that_comes_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def err(stage: Any) -> None:
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr("dehazing.stages.unet.Stage.train_epoch", err)
+    assert steps(UNet(config(store, execution())))[-1]["failed"] == "AttributeError: no such thing"
+    assert store.failure(execution().address) == "AttributeError: no such thing"
 
 
 def test_tunes_checkpoints_hold_nothing(store: Store, tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from ray import tune
 
 from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execute import executing
-from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.failure import DETERMINISTIC, is_out_of_memory, reason_of
-from dehazing.pipeline.lease import LeaseLost
-from dehazing.pipeline.store import Unwritable, open_store
+from dehazing.pipeline.execution import Execution, OtherCode
+from dehazing.pipeline.failure import comes_again, is_out_of_memory, reason_of
+from dehazing.pipeline.lease import Busy, LeaseLost
+from dehazing.pipeline.store import Damaged, Unwritable, open_store
 from dehazing.pipeline.together import execute_together
+from dehazing.stages import fields
 
 MIB = 2**20
 
@@ -25,41 +26,49 @@ class Trial(tune.Trainable):
 
     config: store (what `open_store` takes), executions (address → the fields of one Execution, or of several that can
     be executed together), device, num_threads (the trial's CPUs). One `step` is one epoch; the last result carries
-    `done=True` and `spent`, the seconds by part. What was made is in the store, and so is why something failed;
-    `failed`, `out_of_memory` and `unwritable` say what stopped this piece of work, and leave the actor warm for the
-    next one. Resume lives in the store (partial checkpoints under the fingerprint), so Tune's checkpoints hold nothing.
+    `done=True`; `spent` are the seconds by part so far. What was made is in the store, and so is why something failed.
+    `failed`, `out_of_memory`, `busy` (somebody else is at it) and `stop` (nothing can be made at all, for the reason
+    given) say what ended this piece of work, and leave the actor warm for the next one. Resume lives in the store
+    (partial checkpoints under the fingerprint), so Tune's checkpoints hold nothing.
     """
 
     kind: ClassVar[str] = ""  # empty: any
+    _stop = ""
 
     def setup(self, config: Mapping[str, Any]) -> None:
         torch.set_num_threads(config.get("num_threads", 1))
+        if torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats()
         self._clock = Clock()
         self._epochs = self._working(config, self._clock)
 
     def step(self) -> dict[str, Any]:
+        ending: dict[str, Any] = {"stop": self._stop} if self._stop else {}
         try:
-            for metrics in self._epochs:
-                return {**metrics, **_memory()}
-            ending: dict[str, Any] = {}
-        except Unwritable as error:
-            ending = {"unwritable": str(error)}
-        except LeaseLost:  # somebody else works on it now: asked again, this waits for them
-            raise
-        except DETERMINISTIC as error:
+            for metrics in self._epochs if not ending else ():
+                return {**metrics, **self._figures()}
+        except (Unwritable, Damaged, OtherCode) as error:
+            ending = {"stop": str(error)}
+        except Busy:
+            ending = {"busy": True}
+        except Exception as error:
+            if not comes_again(error) and not is_out_of_memory(error):
+                raise  # the process is given up, and the work handed out again
             ending = {"failed": reason_of(error), "out_of_memory": is_out_of_memory(error)}
+        if ending.get("out_of_memory"):
+            fields.forget()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()  # what the next one gets may be on another kind of stage
-        return {**ending, **_memory(), "spent": dict(self._clock.seconds), "done": True}
+        return {**ending, **self._figures(), "done": True}
 
     def _working(self, config: Mapping[str, Any], clock: Clock) -> Iterator[dict[str, Any]]:
         executions = [Execution.at(address, fields) for address, fields in config["executions"].items()]
         assert all(execution.kind == self.kind for execution in executions if self.kind), f"{self.kind}: {executions}"
         store, device = open_store(config["store"]), config.get("device", "cpu")
         if len(executions) > 1:
-            execute_together(executions, store, device, clock)
+            execute_together(executions, store, device, clock, wait_s=0.0)
             return
-        yield from executing(executions[0], store, device, clock=clock)
+        yield from executing(executions[0], store, device, clock=clock, wait_s=0.0)
 
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
         """Rebuild everything for another piece of work in the same actor."""
@@ -75,17 +84,26 @@ class Trial(tune.Trainable):
 
     def cleanup(self) -> None:
         """Close the generator, which saves a checkpoint and gives the lease back."""
+        self._stop = self._stop or self._closed()
+
+    def _closed(self) -> str:
         close = getattr(self._epochs, "close", None)
-        if close is not None:
-            close()
+        try:
+            if close is not None:
+                close()
+        except LeaseLost:
+            return ""  # somebody else has taken the work over
+        except Unwritable as error:
+            return str(error)
+        return ""
 
-
-def _memory() -> dict[str, float]:
-    """Of this process: what it holds now, and the most it held of a GPU."""
-    figures = {"process/memory_mib": psutil.Process().memory_info().rss / MIB}
-    if torch.cuda.is_initialized():
-        figures["process/gpu_memory_mib"] = torch.cuda.max_memory_allocated() / MIB
-    return figures
+    def _figures(self) -> dict[str, Any]:
+        """Where the time went, and memory of this process: what it holds now, and the most it held of a GPU."""
+        figures: dict[str, Any] = {"spent": dict(self._clock.seconds)}
+        figures["process/memory_mib"] = psutil.Process().memory_info().rss / MIB
+        if torch.cuda.is_initialized():
+            figures["process/gpu_memory_mib"] = torch.cuda.max_memory_allocated() / MIB
+        return figures
 
 
 TRAINABLE = Trial  # of studies that search several stages jointly

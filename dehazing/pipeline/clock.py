@@ -1,9 +1,9 @@
-"""Where the wall time of an execution goes."""
+"""Where the wall time goes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 PARTS = ("arithmetic", "loading", "store", "waiting")  # epochs · networks and images · checkpoints, publishing · lease
@@ -12,8 +12,8 @@ PARTS = ("arithmetic", "loading", "store", "waiting")  # epochs · networks and 
 class Clock:
     """Seconds by part."""
 
-    def __init__(self) -> None:
-        self.seconds = dict.fromkeys(PARTS, 0.0)
+    def __init__(self, parts: Iterable[str] = PARTS) -> None:
+        self.seconds = dict.fromkeys(parts, 0.0)
 
     @contextmanager
     def of(self, part: str) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
@@ -48,12 +49,13 @@ def executing(
     device: str = "cpu",
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     clock: Clock | None = None,
+    wait_s: float = math.inf,
 ) -> Generator[dict[str, Any], None, None]:
     """One dict of metrics per epoch: {"epoch": 1, "num_epochs": n, "train/loss": …, "seconds": of this epoch}.
 
-    Yields nothing where the store has the execution, waits where another process is at it, and goes on after
-    the last checkpoint where there is one (epochs before it are not yielded again, but are in the published
-    history). The result is published before the last epoch is yielded. Close the generator to stop early: it
+    Yields nothing where the store has the execution, waits where another process is at it (Busy after `wait_s`), and
+    goes on after the last checkpoint where there is one (epochs before it are not yielded again, but are in the
+    published history). The result is published before the last epoch is yielded. Close the generator to stop early: it
     leaves a checkpoint and releases its lease. A stage that raises publishes nothing and keeps its last
     checkpoint; what would fail again is remembered in the store, and FailedBefore from then on. One that is
     interrupted within an epoch goes on from the checkpoint before. `clock` is told where the time goes.
@@ -67,7 +69,7 @@ def executing(
         return
     with ExitStack() as leases:
         with clock.of("waiting"):
-            held = leases.enter_context(lease(store, address))
+            held = leases.enter_context(lease(store, address, wait_s=wait_s))
         if store.has(address):
             return
         reason = store.failure(address)

@@ -13,6 +13,10 @@ from dehazing.stages import stage_module
 from dehazing.strict import from_mapping, to_mapping
 
 
+class OtherCode(ValueError):
+    """The code of this process is not that of the one that asks."""
+
+
 @dataclass(frozen=True)
 class Execution:
     """A stage, its settings, its data, its seed and what it builds on.
@@ -55,10 +59,10 @@ class Execution:
 
     @classmethod
     def at(cls, address: str, fields: Mapping[str, Any]) -> Execution:
-        """The execution that another process calls by `address`. ValueError where this process's code differs."""
+        """The execution that another process calls by `address`. OtherCode where this process's code differs."""
         found = cls(**fields)
         if found.address != address:
-            raise ValueError(
+            raise OtherCode(
                 f"All processes of a run must have the same code, but what the driver calls {address} is "
                 f"{found.address} on {socket.gethostname()}: it was changed meanwhile, or differs between nodes."
             )

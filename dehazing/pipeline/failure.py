@@ -7,11 +7,12 @@ from contextlib import contextmanager
 
 import torch
 
-from dehazing.pipeline.lease import LeaseLost
+from dehazing.pipeline.lease import Busy, LeaseLost
 from dehazing.pipeline.store import Damaged, Store, Unwritable
 
-DETERMINISTIC = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, MemoryError)
-NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # torch on the CPU raises RuntimeError
+# of machines and of other processes: a lost file server, a GPU that has fallen off the bus
+PASSING = (OSError, torch.AcceleratorError, LeaseLost, Busy, Unwritable, Damaged)
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")  # in a RuntimeError's words
 
 
 class FailedBefore(RuntimeError):
@@ -23,10 +24,15 @@ def remembering(store: Store, address: str) -> Iterator[None]:
     """Remembers with the store what fails in here, unless it may go well another time."""
     try:
         yield
-    except DETERMINISTIC as error:
-        if not isinstance(error, (LeaseLost, Unwritable, Damaged, FailedBefore)) and not is_out_of_memory(error):
+    except Exception as error:
+        if comes_again(error):
             store.remember_failure(address, reason_of(error))
         raise
+
+
+def comes_again(error: Exception) -> bool:
+    """Whether the same settings, data and code would fail like this again."""
+    return not isinstance(error, PASSING) and not is_out_of_memory(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ grows, so it fences: an owner that was taken for dead and comes back finds a hig
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -31,6 +32,10 @@ class LeaseLost(RuntimeError):
     """Somebody took the lease over; what was made under it must not be published."""
 
 
+class Busy(RuntimeError):
+    """Somebody else works on it, and whoever asked does not want to wait that long."""
+
+
 @dataclass(frozen=True)
 class Lease:
     """A lease that this process took; `number` fences."""
@@ -47,22 +52,33 @@ class Lease:
 
 
 @contextmanager
-def lease(store: Store, address: str, stale_after_s: float = STALE_AFTER_S, poll_s: float = 0.5) -> Iterator[Lease]:
+def lease(
+    store: Store,
+    address: str,
+    stale_after_s: float = STALE_AFTER_S,
+    poll_s: float = 0.5,
+    wait_s: float = math.inf,
+) -> Iterator[Lease]:
     """Waits until nobody works on `address`, then holds its lease.
 
-    Whoever waited finds the address published, as a rule: look again. Unwritable where the store cannot be
-    written.
+    Whoever waited finds the address published, as a rule: look again. Busy where somebody else is still at it after
+    `wait_s`. Unwritable where the store cannot be written.
     """
-    with leases(store, [address], stale_after_s, poll_s) as held:
+    with leases(store, [address], stale_after_s, poll_s, wait_s) as held:
         yield held[address]
 
 
 @contextmanager
 def leases(
-    store: Store, addresses: Iterable[str], stale_after_s: float = STALE_AFTER_S, poll_s: float = 0.5
+    store: Store,
+    addresses: Iterable[str],
+    stale_after_s: float = STALE_AFTER_S,
+    poll_s: float = 0.5,
+    wait_s: float = math.inf,
 ) -> Iterator[dict[str, Lease]]:
     """As `lease`, of several addresses; in one order everywhere, so that two never wait for each other."""
     held: dict[str, Lease] = {}
+    begun_s = time.monotonic()
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(held, stop, stale_after_s / 6), daemon=True)
     beat.start()
@@ -73,6 +89,8 @@ def leases(
             held |= got
             waiting = waiting[len(got) :]
             if waiting and not got:
+                if time.monotonic() - begun_s >= wait_s:
+                    raise Busy(f"{waiting[0]} is being made by {holder(store, waiting[0], stale_after_s)}.")
                 time.sleep(poll_s * random.uniform(0.8, 1.2))
         yield held
     finally:

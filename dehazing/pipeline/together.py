@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -10,15 +11,18 @@ from dataclasses import replace
 from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execute import build, context_of, execute, records
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.failure import DETERMINISTIC, FailedBefore, is_out_of_memory
-from dehazing.pipeline.lease import LeaseLost, leases
-from dehazing.pipeline.store import Store, Unwritable
+from dehazing.pipeline.failure import comes_again
+from dehazing.pipeline.lease import leases
+from dehazing.pipeline.store import Store
 from dehazing.stages import stage_module
 from dehazing.strict import from_mapping, to_mapping
 
 
 def can_share(first: Execution, other: Execution) -> bool:
-    """Whether the two can be executed together: a stage that joins settings, on the same networks and images."""
+    """Whether the two can be executed together: a stage that joins settings, on the same networks and images.
+
+    Some need a network that others do not: of several executions, each must be able to share with each.
+    """
     module = stage_module(first.kind)
     if not hasattr(module, "joined") or replace(other, config=first.config, upstreams=first.upstreams) != first:
         return False
@@ -26,7 +30,11 @@ def can_share(first: Execution, other: Execution) -> bool:
 
 
 def execute_together(
-    executions: Sequence[Execution], store: Store, device: str = "cpu", clock: Clock | None = None
+    executions: Sequence[Execution],
+    store: Store,
+    device: str = "cpu",
+    clock: Clock | None = None,
+    wait_s: float = math.inf,
 ) -> None:
     """Makes sure that executions which `can_share` are published, each at its own address.
 
@@ -37,14 +45,14 @@ def execute_together(
     missing = [execution for execution in executions if not store.has(execution.address)]
     with ExitStack() as stack:
         with clock.of("waiting"):
-            held = stack.enter_context(leases(store, [execution.address for execution in missing]))
+            held = stack.enter_context(leases(store, [execution.address for execution in missing], wait_s=wait_s))
         missing = [e for e in missing if not store.has(e.address) and store.failure(e.address) is None]
         if not missing:
             return
         try:
             parts = _made(missing, store, device, clock)
-        except DETERMINISTIC as error:
-            if isinstance(error, (LeaseLost, Unwritable)) or is_out_of_memory(error):
+        except Exception as error:
+            if not comes_again(error):
                 raise
             parts = None
         if parts is not None:
@@ -60,10 +68,8 @@ def execute_together(
 def _alone(execution: Execution, store: Store, device: str) -> None:
     try:
         execute(execution, store, device)
-    except FailedBefore:
-        return
-    except DETERMINISTIC:
-        if store.failure(execution.address) is None:
+    except Exception as error:
+        if not comes_again(error) or store.failure(execution.address) is None:
             raise
 
 
@@ -74,6 +80,7 @@ def _made(executions: Sequence[Execution], store: Store, device: str, clock: Clo
     module = stage_module(kind)
     configs = [from_mapping(module.Config, e.config, f"the settings of {kind}") for e in executions]
     upstreams = {role: address for e in executions for role, address in e.upstreams.items()}
+    assert all(e.upstreams.items() <= upstreams.items() for e in executions), "they cannot share"
     whole = replace(executions[0], config=to_mapping(module.joined(configs)), upstreams=upstreams)
     with clock.of("loading"):
         stage = build(whole, context_of(whole, store, device))
