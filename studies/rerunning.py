@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 
 from dehazing.pipeline.execute import execute, executing
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.failure import DETERMINISTIC, reason_of
-from dehazing.pipeline.store import Store, Unwritable, open_store
+from dehazing.pipeline.failure import comes_again, is_out_of_memory, reason_of
+from dehazing.pipeline.store import Store, open_store
 from studies import asking
 from studies.progress import Progress
 from studies.record_comparison import Row, compare, compare_epochs
@@ -63,16 +63,16 @@ def _again(recorded: Recorded, store: Store, scratch: Store, device: str) -> int
             return _of_stopped(recorded, scratch, device, progress)
         execution = recorded.executions[-1]
         execute(execution, scratch, device, lambda epoch: _show(progress, recorded.name, epoch))
-    except Unwritable:
-        raise
-    except DETERMINISTIC as error:
+    except Exception as error:
+        if not comes_again(error) and not is_out_of_memory(error):
+            raise
         return _of_failure(recorded, reason_of(error))
     if recorded.state == TrialState.FAIL and not store.has(recorded.address):
         print(f"{recorded.name} came to its end this time, so it is different.")
         return DIFFERENT
     if not store.has(recorded.address):
         raise ValueError(
-            f"{recorded.address}, the result of {recorded.name}, must be in {store.place} to be compared with, "
+            f"{recorded.address}, the result of {recorded.name}, must be in {store.name} to be compared with, "
             "but was removed; the trial ran again without an error."
         )
     code = _verdict(recorded.name, compare(store, recorded.address, scratch, execution.address))
@@ -90,17 +90,11 @@ def _of_stopped(recorded: Recorded, scratch: Store, device: str, progress: Progr
             history.append(metrics)
             if metrics["epoch"] >= last:
                 break
-    # the journal does not name the metric: it is the one that comes closest, and only the same one is equal throughout
-    names = [name for name, value in history[0].items() if "/" in name and isinstance(value, float)]
-    candidates = [
-        compare_epochs(
-            [{"epoch": epoch, name: recorded.reported[epoch]} for epoch in sorted(recorded.reported)],
-            [{"epoch": m["epoch"], name: m[name]} for m in history if m["epoch"] in recorded.reported],
-        )
-        for name in names
-    ]
-    print(f"{recorded.name} was stopped early at epoch {last}, so the objective of its epochs is compared.")
-    return _verdict(recorded.name, min(candidates, key=lambda rows: max(row.difference for row in rows)))
+    name = recorded.objective
+    now = [{"epoch": m["epoch"], name: m.get(name)} for m in history if m["epoch"] in recorded.reported]
+    before = [{"epoch": epoch, name: recorded.reported[epoch]} for epoch in sorted(recorded.reported)]
+    print(f"{recorded.name} was stopped early at epoch {last}, so its objective, {name}, is compared.")
+    return _verdict(recorded.name, compare_epochs(before, now))
 
 
 def _of_failure(recorded: Recorded, reason: str) -> int:
@@ -158,7 +152,7 @@ def _link_needed(recorded: Recorded, store: Store, scratch: Store) -> list[Execu
                 continue
             if not store.has(address):
                 raise ValueError(
-                    f"{recorded.name} builds on {address}, which must be in {store.place}, but is not there any more."
+                    f"{recorded.name} builds on {address}, which must be in {store.name}, but is not there any more."
                 )
             link(scratch, store, address)
     return missing

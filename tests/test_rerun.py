@@ -49,6 +49,7 @@ def record(root: Path, execution: Execution, state: TrialState, **changes: Any) 
     """A trial in the journal, as a search leaves it."""
     storage = journal.storage(root)
     found = optuna.create_study(storage=storage, study_name=SEARCH, direction="maximize", load_if_exists=True)
+    found.set_user_attr(journal.OBJECTIVE, ["val/psnr"])
     attributes = {"fingerprint": execution.fingerprint, "executions": json.dumps([asdict(execution)])}
     attributes |= changes.pop("attributes", {})
     found.add_trial(optuna.trial.create_trial(state=state, user_attrs=attributes, **changes))
@@ -137,10 +138,13 @@ def test_a_trial_that_was_stopped_early_repeats_its_epochs(store: Store, capsys:
     longer = Execution("restorer", {**RESTORER.config, "lr": 1e-3}, tiny_series.NAME, 3, RESTORER.upstreams)
     record(Path(store.root), RESTORER, TrialState.PRUNED, value=value, intermediate_values={1: value})
     record(Path(store.root), longer, TrialState.PRUNED, value=value, intermediate_values={1: value})
+    another = next(v for name, v in metrics["history"][0].items() if "/" in name and v != value)
+    record(Path(store.root), RESTORER, TrialState.PRUNED, value=another, intermediate_values={1: another})
     code, out, _ = rerun(capsys, store, "restorer/0")
-    assert code == 0 and "was stopped early at epoch 1" in out
-    code, out, _ = rerun(capsys, store, "restorer/1")
-    assert code == 1 and "is different" in out
+    assert code == 0 and "was stopped early at epoch 1, so its objective, val/psnr, is compared" in out
+    for trial in ("restorer/1", "restorer/2"):
+        code, out, _ = rerun(capsys, store, trial)
+        assert code == 1 and "is different" in out
 
 
 def test_other_code_is_said_first(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,6 +164,10 @@ def test_other_code_is_said_first(store: Store, tmp_path: Path, capsys: pytest.C
     ("trial", "words", "message"),
     [
         ("restorer", (), "A trial is named STUDY/NUMBER"),
+        ("x/..", (), "A trial is named STUDY/NUMBER"),
+        ("../x/abc", (), "A trial is named STUDY/NUMBER"),
+        ("../x/0123456789abcdef", (), "or kind/fingerprint, such as hvae/0123456789abcdef, but got '../x/0123"),
+        ("x/0123456789abcdef", (), "There is no execution `x/0123456789abcdef`"),
         ("restorer/7", (), "There is no trial 7 of the study `restorer`"),
         ("restorer/7", (), "the nearest is `restorer/1`"),
         ("restoer/0", (), "There is no study `restoer`"),
