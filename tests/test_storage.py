@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,13 @@ def test_an_object_store_knows_the_results_folders_that_use_it(tmp_path: Path) -
     assert other_users(store, [a, moved]) == [] and len(other_users(store, [a])) == 2
     store.objects.put("roots/cut", b"{")  # type: ignore[attr-defined]
     assert other_users(store, [a, moved]) == ["one that roots/cut does not say"]
+
+
+def test_drivers_that_begin_together_find_one_id(tmp_path: Path) -> None:
+    for number in range(20):
+        root = tmp_path / str(number)
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(results_id, [root] * 8))) == 1
 
 
 def test_an_id_is_made_once_and_moves_along(tmp_path: Path) -> None:
