@@ -10,6 +10,7 @@ import torch
 from optuna.trial import FrozenTrial
 
 from studies import journal
+from studies.budget import HOUR_S
 from studies.expected import Expected
 from studies.forecast import Work
 from studies.investigation import Investigation
@@ -49,13 +50,15 @@ def cautions_of_work(
     if load > num_cpus:
         result.append(f"this machine is busy (a load of {load:.2g} on {num_cpus} CPUs), so what was timed is high")
     for name, one in studies.items():
-        slot_h, wall_h = work[name].slot_s / 3600, work[name].slot_s / 3600 / (resources.slots or 1)
-        limits = {"max_hours": wall_h, "max_gpu_hours": slot_h * resources.num_gpus}
-        for key, needed in limits.items():
+        wall_s, slot_s = work[name].without_limit_s
+        needed_s = {"max_hours": wall_s, "max_gpu_hours": slot_s * resources.num_gpus}
+        for (key, needed), spent in zip(needed_s.items(), one.spent, strict=True):
             limit = getattr(one.study, key)
-            if limit is not None and needed > limit:
+            if limit is not None and needed and spent + needed > limit * HOUR_S:
+                already = f", of which {spent / HOUR_S:.2g} are spent," if spent else ""
                 result.append(
-                    f"{name}: `{key}` = {limit:g} ends it before its trials do, which take about {needed:.2g}"
+                    f"{name}: `{key}` = {limit:g}{already} ends it before its trials do, which take about "
+                    f"{needed / HOUR_S:.2g}"
                 )
         if one.failures:
             reason = next(iter(one.failures.values()))

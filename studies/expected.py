@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dehazing.pipeline.execution import Execution
 from dehazing.stages import KINDS
 from studies import journal
-from studies.budget import is_whole, num_taken
+from studies.budget import is_whole, num_taken, spent
 from studies.conclusion import instances_of, wanted_of
 from studies.confirm import Instance, instances, loop_configurations
 from studies.executions import nested, pipeline_of, space_of, with_sampler
@@ -23,6 +23,7 @@ from studies.parameters import Parameter
 from studies.samplers import NumberedRandomSampler, make_sampler
 from studies.study import Study
 
+MOST_SIMULATED = 2000  # trials of a study
 FORESEEABLE = ("random", "grid")  # samplers whose suggestions do not depend on results
 
 
@@ -35,7 +36,9 @@ class Expected:
     are published. over: addresses of trials that failed or were stopped early. settled: the studies that it builds on
     have chosen; otherwise it is planned as if each chose its first trial. targets: the executions of the study's own
     stage, in the order of the trials. suggestions: those of the trials to come. failures: address → why it failed
-    before, where it will not be tried again. study: as asked; sampler: the one that its `auto` stands for.
+    before, where it will not be tried again. study: as asked; sampler: the one that its `auto` stands for. more: how
+    many times the trials that were simulated are to come, 1 but for a very large budget. spent: seconds of wall time
+    and of GPUs so far. certain: those executions that no result can change.
     """
 
     study: Study
@@ -50,11 +53,23 @@ class Expected:
     over: frozenset[str]
     failures: Mapping[str, str]
     settled: bool
+    more: float
+    spent: tuple[float, float]
+    certain: frozenset[str]
 
     @property
     def to_do(self) -> list[Execution]:
         """What has to be executed, upstreams first."""
         return [e for address, e in self.executions.items() if address not in self.in_store | self.over]
+
+    @property
+    def keys(self) -> set[tuple[Any, ...]]:
+        """What is certain, so that what two studies share can be told.
+
+        Before the studies that it builds on have chosen, an address holds for those that build on the same ones.
+        """
+        builds_on = () if self.settled else tuple(sorted(self.study.upstreams.items()))
+        return {(address, builds_on) for address in self.certain}
 
     @property
     def num_to_do(self) -> int:
@@ -78,6 +93,15 @@ def expected(
     return result
 
 
+def shared_with_earlier(studies: Mapping[str, Expected]) -> dict[str, frozenset[str]]:
+    """Study → addresses that are certain to be asked for by a study before it too, and so are made but once."""
+    result, before = {}, set[tuple[Any, ...]]()
+    for name, one in studies.items():
+        result[name] = frozenset(address for address, _ in one.keys & before)
+        before |= one.keys
+    return result
+
+
 def _expected(
     investigation: Investigation,
     study: Study,
@@ -89,19 +113,25 @@ def _expected(
     sampler = with_sampler(study).sampler
     trials = list(recorded or [])
     found: dict[str, Execution] = {}
-    targets, asked = [], set[str]()
+    targets, asked, begun = [], set[str](), set[str]()
     suggestions = []
-    simulated = _simulated(study, sampler, seed, trials, investigation.open(study) if trials else None)
+    opened = investigation.open(study) if trials else None
+    simulated, num_beyond = _simulated(study, sampler, seed, trials, opened)
     for number, params in enumerate(simulated):
         suggestion = nested(params)
         pipeline = pipeline_of(study, investigation.series, seed, upstreams, suggestion)
         found |= {execution.address: execution for execution in pipeline}
         targets.append(pipeline[-1])
+        if number < len(trials):
+            begun |= {execution.address for execution in pipeline}
         if number >= len(trials) or trials[number].state not in journal.ENDED:
             suggestions.append(suggestion)
             asked |= {execution.address for execution in pipeline}
     ended = [trial for trial in trials if trial.state in journal.ENDED]
-    exact = sampler in FORESEEABLE or not suggestions
+    num_ended = len(simulated) - len(suggestions)
+    most = _most(study, simulated, num_ended, len(simulated) + num_beyond, parameters)
+    foreseen = sampler in FORESEEABLE or not suggestions
+    exact = foreseen and (not num_beyond or most == len(found))
     settled = recorded is not None
     in_store = frozenset(address for address in found if store.has(address)) if settled else frozenset()
     reasons = {address: store.failure(address) for address in asked - in_store} if settled else {}
@@ -114,18 +144,24 @@ def _expected(
         executions=found,
         targets=targets,
         exact=exact,
-        most=len(found) if exact else _most(study, simulated, len(simulated) - len(suggestions), parameters),
+        most=len(found) if exact else most,
         in_store=in_store,
         over=(frozenset(found) - asked - in_store) | frozenset(failures),
         failures=failures,
         settled=settled,
+        more=1.0 if exact or not num_beyond else 1.0 + num_beyond / len(suggestions),
+        spent=spent(opened) if opened else (0.0, 0.0),
+        certain=frozenset(found if foreseen else begun),
     )
 
 
 def _simulated(
     study: Study, name: str, seed: int, trials: Sequence[FrozenTrial], recorded: optuna.Study | None
-) -> list[dict[str, Any]]:
-    """The parameters of every trial of the budget: as recorded, then as the sampler (or chance) would suggest them."""
+) -> tuple[list[dict[str, Any]], int]:
+    """The parameters of every trial of the budget: as recorded, then as the sampler (or chance) would suggest them.
+
+    Of a very large budget the first MOST_SIMULATED; and the number of those beyond.
+    """
     sampler = make_sampler(name, seed, study.num_trials) if name in FORESEEABLE else NumberedRandomSampler(seed)
     directions: list[Any] = ["minimize" if o.mode == "min" else "maximize" for o in study.objective]
     memory = optuna.create_study(sampler=sampler, directions=directions)
@@ -137,13 +173,20 @@ def _simulated(
     space = space_of(study)
     for trial in memory.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         space(optuna.Trial(memory, trial._trial_id))  # killed between its suggestions: the rest is suggested again
-    for _ in range(num_left):
+    for _ in range(min(num_left, MOST_SIMULATED)):
         space(memory.ask())
     begun = memory.get_trials(deepcopy=False)
-    return [trial.params for trial in begun if trial.state != TrialState.WAITING]
+    asked = [trial.params for trial in begun if trial.state != TrialState.WAITING]
+    return asked, max(0, num_left - MOST_SIMULATED)
 
 
-def _most(study: Study, simulated: Sequence[Mapping[str, Any]], num_ended: int, parameters: Sequence[Parameter]) -> int:
+def _most(
+    study: Study,
+    simulated: Sequence[Mapping[str, Any]],
+    num_ended: int,
+    num_trials: int,
+    parameters: Sequence[Parameter],
+) -> int:
     """At most so many distinct executions: as many as trials, or as the choices of a jointly searched stage allow."""
     total, combinations = 0, 1.0
     for role in (*(kind for kind in KINDS if kind in study.joint), ""):
@@ -152,7 +195,7 @@ def _most(study: Study, simulated: Sequence[Mapping[str, Any]], num_ended: int, 
         ]
         combinations *= math.prod(parameter.num_values for parameter in own)
         seen = {json.dumps(_of(role, study, params), sort_keys=True) for params in simulated[:num_ended]}
-        total += int(min(len(simulated), max(len(seen), combinations)))
+        total += int(min(num_trials, max(len(seen), combinations)))
     return total
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.together import can_share
+from dehazing.stages import KINDS
+from studies.budget import HOUR_S
 from studies.expected import Expected
 from studies.investigation import Investigation
 from studies.parameters import Parameter
@@ -25,30 +28,55 @@ def makespan(jobs: Sequence[tuple[str, float, Collection[str]]], slots: int) -> 
 
     A job starts as soon as a slot is free and what it waits for is done, in the order of the list, upstreams first.
     """
-    done: dict[str, float] = {}
-    waiting, running, free, now = list(jobs), list[tuple[float, str]](), slots, 0.0
-    here = {address for address, _, _ in jobs}
-    while waiting or running:
-        ready = [job for job in waiting if all(other in done for other in job[2] if other in here)]
-        for job in ready[:free]:
-            waiting.remove(job)
-            heapq.heappush(running, (now + job[1], job[0]))
-            free -= 1
-        assert running, "upstreams come first"
-        now, address = heapq.heappop(running)
-        done[address] = now
-        free += 1
+    places = {address: place for place, (address, _, _) in enumerate(jobs)}
+    waits_for = [{places[other] for other in others if other in places} for _, _, others in jobs]
+    waited_for: dict[int, list[int]] = {}
+    for place, others in enumerate(waits_for):
+        for other in others:
+            waited_for.setdefault(other, []).append(place)
+    ready = [place for place, others in enumerate(waits_for) if not others]  # sorted, so a heap
+    running, now = list[tuple[float, int]](), 0.0
+    while ready or running:
+        while ready and len(running) < slots:
+            place = heapq.heappop(ready)
+            heapq.heappush(running, (now + jobs[place][1], place))
+        now, ended = heapq.heappop(running)
+        for place in waited_for.get(ended, ()):
+            waits_for[place].remove(ended)
+            if not waits_for[place]:
+                heapq.heappush(ready, place)
     return now
+
+
+def batches(executions: Sequence[Execution], most: int) -> list[list[Execution]]:
+    """The executions in their order, each with up to `most` in all that can be executed together with it."""
+    result: list[list[Execution]] = []
+    left = list(executions)
+    while left:
+        batch, others = [left[0]], []
+        for number, execution in enumerate(left[1:], 1):
+            if len(batch) == most:
+                others += left[number:]
+                break
+            fits = all(can_share(one, execution) for one in batch)
+            (batch if fits else others).append(execution)
+        result.append(batch)
+        left = others
+    return result
 
 
 @dataclass(frozen=True)
 class Work:
-    """Executions together: how many, and of how many the cost is unknown; wall_s on the slots; slot_s their sum."""
+    """Executions together: how many, and of how many the cost is unknown; wall_s on the slots; slot_s their sum.
+
+    Both as far as the study's hours allow; without_limit_s: (wall_s, slot_s) if they had no end.
+    """
 
     executions: int
     unknown: int
     wall_s: float
     slot_s: float
+    without_limit_s: tuple[float, float]
     published_bytes: float
     checkpoint_bytes: float
 
@@ -74,7 +102,11 @@ class Forecast:
         self.num_timed = 0
         self._rehearsal: Rehearsal | None = None
         self._series: Cost | None = None
-        self._costs: dict[str, Cost] = {}
+        self._costs: dict[tuple[str, bool], Cost] = {}
+        self._batches: dict[str, list[Execution]] = {}  # address → those that are executed with it, itself included
+        for one in studies.values():
+            for batch in batches(one.to_do, one.study.batch) if one.study.batch > 1 else ():
+                self._batches |= {execution.address: batch for execution in batch if len(batch) > 1}
 
     def series(self) -> Cost | None:
         """Of making the series; None where the store has it."""
@@ -86,11 +118,12 @@ class Forecast:
         return self._series
 
     def cost(self, execution: Execution) -> Cost:
-        """Of one execution on its slot."""
-        searched = self._searched(execution.kind)
-        key = signature(execution.kind, execution.config, searched)
+        """Of one execution on its slot; its share where several are executed together."""
+        searched = self._searched[execution.kind]
+        together = execution.address in self._batches
+        key = (signature(execution.kind, execution.config, searched), together)
         if key not in self._costs:
-            past = self.history.cost(execution, searched, self.resources.device)
+            past = self.history.cost(execution, searched, self.resources.device, self.resources.num_cpus)
             self._costs[key] = past or self._timed(execution)
         return self._costs[key]
 
@@ -102,19 +135,49 @@ class Forecast:
             groups[key] = groups.get(key, 0) + 1
         return [{"kind": kind, "num": num, **cost.record()} for (kind, cost), num in groups.items()]
 
-    def work(self, executions: Sequence[Execution], max_hours: float | None = None) -> Work:
-        """What executions cost together, side by side on the slots; max_hours: when no more are begun."""
+    def work(self, executions: Sequence[Execution], of: Expected | None = None) -> Work:
+        """What executions cost together, side by side on the slots; of: the study, whose hours may end it before.
+
+        Where a study has more trials than were simulated, the rest is taken to cost the same.
+        """
         costs = [(execution, self.cost(execution)) for execution in executions]
-        jobs = [(e.address, cost.seconds or 0.0, [*e.upstreams.values()]) for e, cost in costs]
-        slots = self.resources.slots or 1
+        slots, more = self.resources.slots or 1, of.more if of and costs else 1.0
+        wall_s = makespan(self._jobs(executions), slots) * more
+        slot_s = sum(cost.seconds or 0.0 for _, cost in costs) * more
+        share = self._share(of, wall_s, slot_s) if of else 1.0
         return Work(
-            executions=len(costs),
-            unknown=sum(cost.seconds is None for _, cost in costs),
-            wall_s=min(makespan(jobs, slots), math.inf if max_hours is None else 3600 * max_hours),
-            slot_s=sum(seconds for _, seconds, _ in jobs),
-            published_bytes=sum(cost.published_bytes or 0.0 for _, cost in costs),
+            executions=round(len(costs) * more),
+            unknown=round(sum(cost.seconds is None for _, cost in costs) * more),
+            wall_s=wall_s * share,
+            slot_s=slot_s * share,
+            without_limit_s=(wall_s, slot_s),
+            published_bytes=sum(cost.published_bytes or 0.0 for _, cost in costs) * more * share,
             checkpoint_bytes=sum(sorted(cost.checkpoint_bytes or 0.0 for _, cost in costs)[-slots:]),
         )
+
+    def _jobs(self, executions: Sequence[Execution]) -> list[tuple[str, float, set[str]]]:
+        """Pieces of work in the order of their first executions: one execution, or a batch under its first address."""
+        jobs, taken = [], set[str]()
+        wanted = {execution.address for execution in executions}
+        for execution in executions:
+            if execution.address in taken:
+                continue
+            batch = [e for e in self._batches.get(execution.address, [execution]) if e.address in wanted]
+            taken |= {e.address for e in batch}
+            seconds = sum(self.cost(e).seconds or 0.0 for e in batch)
+            jobs.append((execution.address, seconds, {address for e in batch for address in e.upstreams.values()}))
+        return jobs
+
+    def _share(self, one: Expected, wall_s: float, slot_s: float) -> float:
+        """The part of a study's work that its hours have room for, after those that are spent."""
+        limits = (one.study.max_hours, one.study.max_gpu_hours)
+        costs = (wall_s, slot_s * self.resources.num_gpus)
+        left = [
+            max(0.0, limit * HOUR_S - spent) / cost
+            for limit, spent, cost in zip(limits, one.spent, costs, strict=True)
+            if limit is not None and cost > 0
+        ]
+        return min(1.0, *left) if left else 1.0
 
     def totals(self, phases: Sequence[Work]) -> dict[str, Any]:
         """Of phases, one after the other: wall time, CPU- and GPU-seconds, bytes; what is unknown counts nothing."""
@@ -134,16 +197,17 @@ class Forecast:
             + max(phase.checkpoint_bytes for phase in phases),
         }
 
-    def _searched(self, kind: str) -> frozenset[str]:
-        """Settings of a kind that are searched, so that past executions may differ in them."""
-        found = set()
+    @cached_property
+    def _searched(self) -> dict[str, set[str]]:
+        """kind → its settings that are searched, so that past executions may differ in them."""
+        found: dict[str, set[str]] = {kind: set() for kind in KINDS}
         for name, one in self.studies.items():
             for parameter in self.parameters[name]:
                 role, _, rest = parameter.name.partition("/")
                 role, rest = (role, rest) if role in one.study.joint else (one.study.kind, parameter.name)
-                if role == kind and parameter.num_values > 1:
-                    found.add(rest.split("/")[0])
-        return frozenset(found)
+                if parameter.num_values > 1:
+                    found[role].add(rest.split("/")[0])
+        return found
 
     def _timed(self, execution: Execution) -> Cost:
         if not self.timing:
@@ -152,7 +216,7 @@ class Forecast:
         if prepared is None:
             return Cost(None, None, None, "unknown: no past execution, and no GPU here to time it on")
         self.num_timed += 1
-        return prepared.cost(execution)
+        return prepared.cost(execution, self._batches.get(execution.address, ()))
 
     def _prepared(self) -> Rehearsal | None:
         if self.resources.device == "cuda" and not torch.cuda.is_available():

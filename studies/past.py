@@ -42,6 +42,7 @@ class Past:
     config: Mapping[str, Any]
     dataset: str
     device: str
+    num_threads: int | None
     seconds: float
     published_bytes: int
     weights_bytes: int
@@ -54,8 +55,8 @@ class History:
         self.store = store
         self._by_kind: dict[str, list[Past]] = {}
 
-    def cost(self, execution: Execution, searched: Collection[str], device: str) -> Cost | None:
-        """The median over past executions that agree in all settings but `searched`, on this kind of device.
+    def cost(self, execution: Execution, searched: Collection[str], device: str, num_threads: int) -> Cost | None:
+        """The median over past executions that agree in all settings but `searched`, on such a device and threads.
 
         Those on the same dataset count; else those on one of the same size; else any, and the source says so. None
         where there is none.
@@ -65,6 +66,7 @@ class History:
             past
             for past in self._past(execution.kind)
             if past.device.split(":")[0] == device.split(":")[0]
+            and past.num_threads == num_threads
             and signature(execution.kind, past.config, searched) == wanted
         ]
         size = self._bytes_of(f"series/{execution.dataset}")
@@ -104,6 +106,7 @@ class History:
             config=config["config"],
             dataset=config["dataset"],
             device=metrics["device"],
+            num_threads=metrics.get("num_threads"),
             seconds=metrics["seconds"],
             published_bytes=self._bytes_of(address),
             weights_bytes=self._bytes_of(address, "weights"),

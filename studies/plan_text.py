@@ -59,7 +59,11 @@ def _show_study(study: Mapping[str, Any]) -> None:
         print(f"    e.g. {_short(sample)}")
     numbers = study["executions"]
     how = "" if numbers["exact"] else "at most "
-    print(f"    executions: {how}{numbers['distinct']}, {numbers['in_store']} in the store, {numbers['to_do']} to do")
+    before = f", {numbers['made_before']} made by a study before" if numbers["made_before"] else ""
+    print(
+        f"    executions: {how}{numbers['distinct']}, {numbers['in_store']} in the store{before}, "
+        f"{numbers['to_do']} to do"
+    )
     for cost in study["costs"]:
         print(f"        {cost['kind']}{_each(cost)}")
     if not study["settled"]:

@@ -21,7 +21,7 @@ from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
 from studies import asking
 from studies.cautions import cautions_of_investigation, cautions_of_studies, cautions_of_work
-from studies.expected import Expected, confirmation, expected
+from studies.expected import Expected, confirmation, expected, shared_with_earlier
 from studies.forecast import Forecast, Work
 from studies.investigation import Investigation
 from studies.parameters import Parameter, parameters_of
@@ -67,8 +67,10 @@ def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]
     with ExitStack() as resting:
         forecast = Forecast(investigation, resources, studies, parameters, confirmed.values(), timing, resting)
         series = forecast.series()
-        work = {name: forecast.work(one.to_do, one.study.max_hours) for name, one in studies.items()}
-        shown = [_study(one, parameters[name], forecast, work[name]) for name, one in studies.items()]
+        shared = shared_with_earlier(studies)
+        own = {name: [e for e in one.to_do if e.address not in shared[name]] for name, one in studies.items()}
+        work = {name: forecast.work(own[name], one) for name, one in studies.items()}
+        shown = [_study(one, parameters[name], forecast, work[name], shared[name]) for name, one in studies.items()]
         left = {e.address: e for e in confirmed.values() if not (known and _is_over(investigation.store, e))}
         confirming = _confirmation(investigation, confirmed, known, forecast, [*left.values()]) if confirmed else None
         totals = forecast.totals([*work.values(), forecast.work([*left.values()])])
@@ -90,9 +92,9 @@ def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]
         "resources": vars(resources),
         "studies": shown,
         "search": {
-            "distinct": sum(one.most for one in studies.values()),
+            "distinct": sum(one.most - len(shared[name]) for name, one in studies.items()),
             "exact": all(one.exact for one in studies.values()),
-            "in_store": sum(len(one.in_store) for one in studies.values()),
+            "in_store": len(frozenset[str]().union(*(one.in_store for one in studies.values()))),
         },
         "confirmation": confirming,
         "forecast": totals,
@@ -101,8 +103,11 @@ def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]
     }
 
 
-def _study(one: Expected, parameters: Sequence[Parameter], forecast: Forecast, work: Work) -> dict[str, Any]:
+def _study(
+    one: Expected, parameters: Sequence[Parameter], forecast: Forecast, work: Work, shared: frozenset[str]
+) -> dict[str, Any]:
     study = one.study
+    made_before = len({e.address for e in one.to_do} & shared)
     return {
         "name": study.name,
         "question": study.question,
@@ -126,10 +131,11 @@ def _study(one: Expected, parameters: Sequence[Parameter], forecast: Forecast, w
             "exact": one.exact,
             "in_store": len(one.in_store),
             "failed_before": len(one.failures),
-            "to_do": one.num_to_do,
+            "made_before": made_before,
+            "to_do": one.num_to_do - made_before,
         },
         "wall_s": work.wall_s,
-        "costs": forecast.of(one.to_do),
+        "costs": forecast.of([e for e in one.to_do if e.address not in shared]),
     }
 
 

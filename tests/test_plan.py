@@ -18,11 +18,12 @@ from optuna.trial import TrialState
 
 from studies import asking, journal
 from studies.__main__ import main
-from studies.executions import space_of
+from studies.executions import pipeline_of, space_of
 from studies.expected import expected
 from studies.investigation import Investigation
 from studies.parameters import Parameter, parameters_of
 from studies.planning import plan_of
+from studies.resources import Resources
 from studies.study import read_studies
 
 SMOKE = ["--scale", "smoke", "--no-timing"]
@@ -56,7 +57,14 @@ def test_json_has_all_of_it_and_nothing_else(tmp_path: Path, capsys: pytest.Capt
     found = planned(capsys, tmp_path / "results", *SMOKE)
     degrader, iterative = (next(s for s in found["studies"] if s["name"] == name) for name in ("degrader", "iterative"))
     assert degrader["question"].startswith("Which degrader") and degrader["sampler"] == "tpe"
-    assert degrader["executions"] == {"distinct": 2, "exact": False, "in_store": 0, "failed_before": 0, "to_do": 2}
+    assert degrader["executions"] == {
+        "distinct": 2,
+        "exact": False,
+        "in_store": 0,
+        "failed_before": 0,
+        "made_before": 0,
+        "to_do": 2,
+    }
     assert iterative["executions"]["exact"] and not degrader["settled"]
     assert {p["name"]: p["only_with"] for p in iterative["space"]}["alpha/steepness"] == {
         "parameter": "alpha/kind",
@@ -131,8 +139,69 @@ def test_a_grid_of_two_points_is_two_executions_however_many_trials(tmp_path: Pa
     asked = investigation(tmp_path, "unet", *settings(sampler="grid", num_trials=8, space=space))
     found = plan_of(asked, timing=False)
     numbers = found["studies"][0]["executions"]
-    assert numbers == {"distinct": 2, "exact": True, "in_store": 0, "failed_before": 0, "to_do": 2}
+    assert numbers == {"distinct": 2, "exact": True, "in_store": 0, "failed_before": 0, "made_before": 0, "to_do": 2}
     assert found["search"]["exact"] and found["confirmation"] is None
+
+
+OWN = """
+question: Which learning rate?
+kind: unet
+objective: {metric: val/psnr, mode: max}
+scales: {smoke: {num_trials: 2, config: {base: 8, depth: 2, patch_px: 32, num_epochs: 2}}}
+"""
+
+
+@pytest.mark.parametrize(("sampler", "distinct"), [("random", 2), ("tpe", 4)])
+def test_what_two_studies_share_is_counted_once(sampler: str, distinct: int, tmp_path: Path) -> None:
+    for name in ("two", "three"):
+        (tmp_path / f"{name}.yaml").write_text(f"{OWN}sampler: {sampler}\n")
+    files = [str(tmp_path / f"{name}.yaml") for name in ("two", "three")]
+    found = plan_of(investigation(tmp_path / "results", *files), timing=False)
+    assert found["search"] == {"distinct": distinct, "exact": sampler == "random", "in_store": 0}
+    assert found["forecast"]["executions"] == distinct
+    numbers = found["studies"][1]["executions"]
+    assert (numbers["made_before"], numbers["to_do"]) == (4 - distinct, distinct - 2) and numbers["distinct"] == 2
+
+
+def test_of_a_very_large_budget_a_part_is_simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studies.expected.MOST_SIMULATED", 10)
+    asked = investigation(tmp_path, "unet", *settings(sampler="random", num_trials=99_999_999, max_hours=1.0))
+    publish_past(asked, 2.0)
+    found = plan_of(asked, timing=False)
+    assert found["search"] == {"distinct": 99_999_999, "exact": False, "in_store": 0}
+    assert found["forecast"]["executions"] == 99_999_999 and found["forecast"]["wall_s"] == pytest.approx(3600)
+    space = {"lr": {"choices": [1e-3, 2e-3]}, "weight_decay": {"choices": [0.0]}, "share_at_T": {"choices": [0.5]}}
+    few = plan_of(investigation(tmp_path, "unet", *settings(sampler="grid", num_trials=10**8, space=space)), False)
+    assert few["search"]["distinct"] == 2 and few["search"]["exact"]
+
+
+def publish_past(asked: Investigation, seconds: float) -> None:
+    """An execution of the study unet that differs in what is searched alone."""
+    (study,) = asked.studies.values()
+    suggestion = {"lr": 5e-3, "weight_decay": 1e-5, "share_at_T": 0.99}
+    (execution,) = pipeline_of(study, asked.series, 7, {}, suggestion)
+    how = {"seconds": seconds, "device": "cpu", "num_threads": asked.scale.num_cpus}
+    metrics = {"final": {}, "history": [], **how}
+    contents = {"config.json": execution.record(), "metrics.json": metrics}
+    asked.store.publish(execution.address, {name: json.dumps(c).encode() for name, c in contents.items()})
+
+
+@pytest.mark.parametrize("key", ["max_hours", "max_gpu_hours"])
+def test_hours_that_are_spent_are_not_left(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = investigation(tmp_path, "unet", *settings(sampler="random", num_trials=3, **{key: 1.0}))
+    publish_past(asked, 2000.0)
+    resources = Resources("cpu", asked.scale.num_cpus, 1.0, 1)  # a GPU's hours, and figures of a CPU
+    monkeypatch.setattr("studies.planning.resources_of", lambda *_: resources)
+    assert plan_of(asked, timing=False)["forecast"]["wall_s"] == pytest.approx(3600)
+    found = asked.open(asked.studies["unet"])
+    found.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
+    found.set_user_attr("spent/a", {"wall_s": 1000.0, "gpu_s": 1000.0})
+    found.set_user_attr("spent/b", {"wall_s": 1600.0, "gpu_s": 1600.0})
+    again = plan_of(asked, timing=False)
+    assert again["forecast"]["wall_s"] == again["forecast"]["gpu_s"] == pytest.approx(1000)
+    assert any(f"`{key}` = 1, of which 0.72 are spent, ends it before" in warning for warning in again["warnings"])
 
 
 def test_what_failed_before_is_not_counted_as_work(tmp_path: Path) -> None:
@@ -288,6 +357,10 @@ def test_it_times_what_nothing_is_known_of(tmp_path: Path, capsys: pytest.Captur
     found = planned(capsys, tmp_path / "results", "--scale", "smoke")
     assert not (tmp_path / "results").exists()
     costs = [cost for study in found["studies"] for cost in study["costs"]] + found["confirmation"]["costs"]
-    assert all(cost["source"] == "timed" and cost["seconds"] > 0 and cost["published_bytes"] > 0 for cost in costs)
+    assert all(
+        cost["source"].startswith("timed") and cost["seconds"] > 0 and cost["published_bytes"] > 0 for cost in costs
+    )
+    (loops,) = found["studies"][-1]["costs"]
+    assert found["studies"][-1]["name"] == "iterative" and loops["source"].endswith(f"{loops['num']} together")
     assert found["forecast"]["unknown"] == 0 and found["forecast"]["wall_s"] > 0 and found["forecast"]["gpu_s"] == 0
     assert found["disk"]["needed_bytes"] > found["series"]["cost"]["published_bytes"] > 0
