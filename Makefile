@@ -27,6 +27,7 @@ benchmarks: setup
 	mkdir -p results/benchmarks
 	$(RUN) -m benchmarks.engine lambdas --out results/benchmarks/lambdas.json
 	$(RUN) -m benchmarks.engine joint --out results/benchmarks/joint.json
+	$(RUN) -m benchmarks.sweep --out results/benchmarks/sweep.json
 	$(RUN) -m benchmarks.trivial --check --out results/benchmarks/trivial.json
 
 setup: $(VENV)/installed

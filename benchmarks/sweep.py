@@ -212,7 +212,7 @@ def counted_calls() -> Iterator[Counter[str]]:
     finally:
         iterative.evaluate = evaluate
         for name in NETWORKS:
-            called[name] //= max(num_chunks, 1)
+            called[name] = -(-called[name] // max(num_chunks, 1))  # one call too many in a chunk counts
 
 
 def report(record: dict[str, Any]) -> str:
