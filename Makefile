@@ -13,7 +13,7 @@ study: setup
 test: setup
 	$(RUN) -m pytest $(ARGS)
 
-# half an hour: kills at fifty random moments and around every kind of write; a short form is among the tests
+# an hour on two cores: kills at fifty random moments and around every kind of write; a short form is among the tests
 test-faults: setup
 	$(RUN) -m pytest -m faults $(ARGS)
 

@@ -73,15 +73,12 @@ class Watch:
         line = f"{operation} {path[len(self.root) :]}"
         if self.trace is not None:
             os.write(self.trace, f"{os.getpid()} {line}\n".encode())
-        for pattern, n, when, count in self.points:
-            if pattern.search(line):
-                os.write(count, b"x")
-                if os.lseek(count, 0, os.SEEK_CUR) != n:
-                    continue
-                if when == "before":
-                    _die()
-                self.here.is_last = True
-                threading.Thread(target=_die, args=(0.05,), daemon=True).start()
+        met = [when for pattern, n, when, count in self.points if pattern.search(line) and _counted(count) == n]
+        if "before" in met:
+            _die()
+        if met:
+            self.here.is_last = True
+            threading.Thread(target=_die, args=(0.05,), daemon=True).start()
 
     def hasten(self) -> None:
         """Stages save themselves as often as the plan says, once their module is there."""
@@ -102,6 +99,12 @@ def _path(path: Any, folder: Any) -> str:
         return os.path.abspath(text)  # noqa: PTH100
     except (OSError, TypeError):  # a descriptor
         return ""
+
+
+def _counted(count: int) -> int:
+    """One more, over all processes."""
+    os.write(count, b"x")
+    return os.lseek(count, 0, os.SEEK_CUR)
 
 
 def _die(after_s: float = 0.0) -> None:
