@@ -86,9 +86,11 @@ class Watch:
         if module is None or not hasattr(module, "_epochs"):
             return
         every_s, self.checkpoint_every_s = self.checkpoint_every_s, None
-        module.execute.__defaults__ = (*module.execute.__defaults__[:-1], every_s)
-        before, _, clock = module.executing.__defaults__
-        module.executing.__defaults__ = (before, every_s, clock)
+        for function in (module.execute, module.executing):
+            code, defaults = function.__code__, list(function.__defaults__)
+            names = code.co_varnames[: code.co_argcount][-len(defaults) :]
+            defaults[names.index("checkpoint_every_s")] = every_s
+            function.__defaults__ = tuple(defaults)
 
 
 def _path(path: Any, folder: Any) -> str:
