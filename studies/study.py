@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ import yaml
 from dehazing.stages import KINDS
 from dehazing.strict import from_mapping, nearest
 from studies.metrics import METRICS
+from studies.own_files import own_studies
 
 FOLDER = Path(__file__).parent
 SAMPLERS = ("auto", "tpe", "random", "grid", "gp", "nsga2")
@@ -75,11 +76,11 @@ class Study:
     """A study at one scale; its name is its file's stem.
 
     upstreams: role of the stage → study that fills it. joint: role → the stage that fills it, searched with this one:
-    its parameters are called "role/name", and only what a trial changes is made anew. config: settings of the stage's
-    Config that differ from its defaults. space: overrides of the ranges of the stage's search space; a plain value
-    fixes a parameter. points: suggestions to try first, by parameter; what a point leaves out is sampled. controls:
-    instances trained beside the chosen one at confirmation, with the chosen settings but for these.
-    scheduler: stopping trials early, by successive halving (asha) or against the median of those before, after
+    its parameters are called "role/name", and only what a trial changes is made anew; such a study is not confirmed.
+    config: settings of the stage's Config that differ from its defaults. space: overrides of the ranges of the stage's
+    search space; a plain value fixes a parameter. points: suggestions to try first, by parameter; what a point leaves
+    out is sampled. controls: instances trained beside the chosen one at confirmation, with the chosen settings but for
+    these. scheduler: stopping trials early, by successive halving (asha) or against the median of those before, after
     `grace_epochs`. batch: trials of the stage `iterative` that one process evaluates together. Besides num_trials,
     max_hours (of wall time, over all runs) and max_gpu_hours (of the trials) end the asking for more trials.
     """
@@ -146,8 +147,8 @@ class Study:
     def _check_budget(self) -> None:
         for key, low in (("grace_epochs", 1), ("batch", 1), ("max_hours", 0.0), ("max_gpu_hours", 0.0)):
             value = getattr(self, key)
-            if value is not None and not value >= low:
-                raise ValueError(f"`{key} >= {low}` must hold, but is {value}.")
+            if value is not None and not low <= value < float("inf"):
+                raise ValueError(f"`{key} >= {low}` must hold, and it must be finite, but it is {value}.")
         if self.batch > 1 and self.kind != "iterative":
             raise ValueError(f"`batch` must be 1 for a stage that is trained, but is {self.batch} for {self.kind}.")
         if self.scheduler != "none" and len(self.objective) > 1:
@@ -187,7 +188,7 @@ def ordered(upstreams: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 
 def read_studies(
-    names: Iterable[str], scale: str, settings: Mapping[str, Mapping[str, Any]] | None = None
+    names: Sequence[str], scale: str, settings: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Study]:
     """The named studies and those they build on, in order, at a scale.
 
@@ -197,11 +198,10 @@ def read_studies(
     shipped = study_names()
     mappings = {name: _yaml(FOLDER / f"{name}.yaml") for name in shipped}
     wanted: list[str] = []
+    mappings |= {own: laid_over(mappings.get(own, {}), _yaml(path)) for own, path in own_studies(names).items()}
     for name in names:
         if name.endswith((".yaml", ".yml")):
-            path = Path(name)
-            mappings[path.stem] = laid_over(mappings.get(path.stem, {}), _yaml(path))
-            wanted.append(path.stem)
+            wanted.append(Path(name).stem)
         elif name == "all":
             wanted += shipped
         elif name in mappings:
