@@ -12,6 +12,7 @@ from dehazing.data.dataset import read_dataset, with_scale
 from studies.confirm import check_names
 from studies.executions import check
 from studies.investigation import Investigation
+from studies.own_files import own_studies
 from studies.scale import read_scale
 from studies.settings import parse
 from studies.study import FOLDER, read_studies, study_names
@@ -54,10 +55,20 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--experiment", metavar="NAME", help="default: the dataset's name and the scale")
 
 
+def check_storage(root: Path) -> None:
+    """ValueError where there can be no results folder; what is to be made is not made yet."""
+    root = root.expanduser().resolve()
+    place = next(folder for folder in (root, *root.parents) if folder.exists())
+    if not place.is_dir():
+        raise ValueError(f"--storage must be writable: a folder, or where one can be made, but {place} is a file.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ValueError(f"--storage must be writable, but {place} is not.")
+
+
 def investigation(arguments: argparse.Namespace) -> Investigation:
     """The investigation that the arguments ask for, every key, range and setting of it checked."""
-    own = [Path(name).stem for name in arguments.names if name.endswith((".yaml", ".yml"))]
-    settings = parse(arguments.settings, [*study_names(), *own, "dataset", "scale"])
+    check_storage(arguments.storage)
+    settings = parse(arguments.settings, [*study_names(), *own_studies(arguments.names), "dataset", "scale"])
     dataset_settings, scale_settings = settings.pop("dataset", {}), settings.pop("scale", {})
     scale = read_scale(arguments.scale, scale_settings)
     studies = read_studies(arguments.names, arguments.scale, settings)

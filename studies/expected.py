@@ -16,7 +16,7 @@ from dehazing.stages import KINDS
 from studies import journal
 from studies.budget import is_whole, num_taken, spent
 from studies.conclusion import instances_of, wanted_of
-from studies.confirm import Instance, instances, loop_configurations
+from studies.confirm import Instance, confirmed, instances, loop_configurations
 from studies.executions import nested, pipeline_of, space_of, with_sampler
 from studies.investigation import Investigation
 from studies.parameters import Parameter
@@ -212,12 +212,13 @@ def confirmation(
 
     Where one has not, it is planned as if it chose its first trial, and the loop had its defaults.
     """
-    known = all(name in investigation.addresses for name in studies)
+    known = all(name in investigation.addresses for name in confirmed(investigation.studies))
     plan = instances_of(investigation) if known else _instances(investigation, studies)
     return wanted_of(investigation, plan), known
 
 
 def _instances(investigation: Investigation, studies: Mapping[str, Expected]) -> list[Instance]:
+    studies = {name: studies[name] for name in confirmed(investigation.studies)}
     chosen = {
         name: investigation.chosen_execution(one.study) if name in investigation.addresses else one.targets[0]
         for name, one in studies.items()

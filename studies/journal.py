@@ -29,12 +29,19 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 def storage(root: Path) -> JournalStorage:
-    """The journal below `root`; ValueError where it cannot be written."""
+    """The journal below `root`; ValueError where it cannot be written, or holds what Optuna does not know."""
     folder = root / "optuna"
     with writing(root):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "journal.log"
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalLock(path)))  # type: ignore[arg-type]
+        backend = JournalFileBackend(str(path), lock_obj=JournalLock(path))  # type: ignore[arg-type]
+        try:
+            return JournalStorage(backend)
+        except (AssertionError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"The journal {path} cannot be read: all its entries must be of Optuna {optuna.__version__}, but one "
+                f"is damaged or of another version ({type(error).__name__}: {error})."
+            ) from error
 
 
 def names(root: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,9 @@ from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
 from studies import asking
 from studies.cautions import cautions_of_investigation, cautions_of_studies, cautions_of_work
+from studies.conclusion import NEEDED
+from studies.confirm import unconfirmed
+from studies.directions import cautions_of_directions
 from studies.expected import Expected, confirmation, expected, shared_with_earlier
 from studies.forecast import Forecast, Work
 from studies.investigation import Investigation
@@ -45,7 +49,7 @@ def plan(arguments: argparse.Namespace) -> int:
     investigation = asking.investigation(arguments)
     planned = plan_of(investigation, timing=not arguments.no_timing)
     if arguments.json:
-        print(json.dumps(planned, indent=1, allow_nan=False))
+        print(json.dumps(_finite(planned), indent=1, allow_nan=False))
     else:
         show(planned)
     return 0
@@ -58,11 +62,14 @@ def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]
     notes, size = _look_at_series(investigation)
     investigation.check_patches(size)
     recorded = investigation.recorded()
+    other_ways = cautions_of_directions(investigation)
     parameters = {name: parameters_of(study) for name, study in investigation.studies.items()}
     studies = expected(investigation, recorded, parameters)
     confirmed: dict[tuple[str, int], Execution] = {}
     known = False
-    if set(study_names()) <= set(studies):
+    is_whole = set(study_names()) <= set(studies)
+    left_out = unconfirmed(investigation.studies) if is_whole else {}
+    if is_whole and not any(name in left_out for name in NEEDED):
         confirmed, known = confirmation(investigation, studies)
     with ExitStack() as resting:
         forecast = Forecast(investigation, resources, studies, parameters, confirmed.values(), timing, resting)
@@ -75,7 +82,7 @@ def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]
         confirming = _confirmation(investigation, confirmed, known, forecast, [*left.values()]) if confirmed else None
         totals = forecast.totals([*work.values(), forecast.work([*left.values()])])
     free_bytes = _free_bytes(investigation)
-    warnings = cautions_of_investigation(investigation, bool(confirmed))
+    warnings = [*other_ways, *left_out.values(), *cautions_of_investigation(investigation, bool(confirmed))]
     warnings += cautions_of_studies(studies, recorded, parameters, investigation.scale.search_seed)
     warnings += cautions_of_work(studies, work, resources, load if forecast.num_timed else 0.0)
     if free_bytes is not None and (totals["disk_bytes"] or 0) > free_bytes:
@@ -101,6 +108,15 @@ def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]
         "disk": {"needed_bytes": totals["disk_bytes"], "free_bytes": free_bytes},
         "warnings": warnings,
     }
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for numbers that JSON has not."""
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _study(
