@@ -131,6 +131,7 @@ def test_auto_is_resolved_for_reading_but_not_in_the_search(tmp_path: Path) -> N
     asked = investigation(tmp_path, "unet", *settings(sampler="auto"))
     more = investigation(tmp_path, "unet", *settings(sampler="auto", num_trials=40))
     assert asked.key(asked.studies["unet"]) == more.key(more.studies["unet"])
+    asked.open(asked.studies["unet"]).ask()
     (study,) = plan_of(asked, timing=False)["studies"]
     assert asked.studies["unet"].sampler == "auto" != study["sampler"]
 
@@ -376,6 +377,13 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, capsys: pyte
 def test_hours_are_finite(assignment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = plan(capsys, tmp_path, "unet", *SMOKE, "--json", "--set", f"unet.{assignment}")
     assert code == 2 and out == "" and f"`{assignment.split('=')[0]}" in err and "must" in err
+
+
+def test_json_has_no_infinities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    constraint = "unet.constraints=[{metric: val/psnr, at_most: .inf}]"
+    code, out, err = plan(capsys, tmp_path, "unet", *SMOKE, "--json", "--set", constraint)
+    assert code == 0, err
+    assert json.loads(out)["studies"][0]["constraints"] == [{"metric": "val/psnr", "at_most": None, "at_least": None}]
 
 
 def test_a_journal_with_an_entry_that_optuna_does_not_know_is_refused(
