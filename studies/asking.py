@@ -58,7 +58,7 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
 def check_storage(root: Path) -> None:
     """ValueError where there can be no results folder; what is to be made is not made yet."""
     root = root.expanduser().resolve()
-    place = next(folder for folder in (root, *root.parents) if os.path.exists(folder))  # False where it is hidden
+    place = next(folder for folder in (root, *root.parents) if os.access(folder, os.F_OK))
     if not place.is_dir():
         raise ValueError(f"--storage must be writable: a folder, or where one can be made, but {place} is a file.")
     if not os.access(place, os.W_OK | os.X_OK):
