@@ -92,7 +92,7 @@ def _by_part() -> dict[str, float]:
         result[kinds.get(named.get(thread.id, ""), "others")] += thread.user_time + thread.system_time
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess):  # it ended in between
-            if "studies.delivering" in child.cmdline():
+            if "studies.tracking.delivering" in child.cmdline():
                 result["delivering"] += sum(child.cpu_times()[:2])
     return result
 

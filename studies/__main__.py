@@ -15,7 +15,7 @@ from dehazing.strict import nearest
 # command → (its module, one line of help); modules are imported when they are called, so that `list` is quick
 COMMANDS = {
     "list": ("studies.looking", "the studies, their questions and budgets"),
-    "plan": ("studies.planning", "what `run` would do and cost; starts nothing"),
+    "plan": ("studies.planning.plan", "what `run` would do and cost; starts nothing"),
     "status": ("studies.looking", "how far the studies are"),
     "run": ("studies.running", "search, confirm and report; goes on where it stopped"),
     "report": ("studies.running", "write the report of an experiment again"),

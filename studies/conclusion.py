@@ -19,9 +19,9 @@ from studies.confirm import Instance, confirmed, doomed, executions, instances, 
 from studies.confirming import confirm
 from studies.executions import nested
 from studies.investigation import Investigation
-from studies.ledger import Ledger
 from studies.pruning import note_wanted
 from studies.study import Study
+from studies.tracking.ledger import Ledger
 
 BASELINES = ("unet", "hdn")
 NEEDED = ("unet", "hdn", "hvae", "restorer", "degrader", "iterative")  # without these there is nothing to report
@@ -70,7 +70,7 @@ def conclude(investigation: Investigation) -> Path | None:
         write_report(investigation.root, investigation.experiment)
     database = investigation.root / "mlflow.db"
     if not (folder / "tracked.json").exists() or not (os.environ.get("MLFLOW_TRACKING_URI") or database.exists()):
-        from studies.records import track_confirmation
+        from studies.tracking.records import track_confirmation
 
         track_confirmation(investigation.tracker, investigation.store, folder, wanted, loops_of(plan))
     return page

@@ -96,7 +96,7 @@ def check_names(studies: Mapping[str, Study]) -> None:
         raise ValueError(
             f"Studies and their controls must have names of their own, but these stand twice: {', '.join(doubled)}."
         )
-    for study in studies.values():
+    for study in confirmed(studies).values():
         for control in study.controls if study.kind == "iterative" else ():
             if control not in degraders:
                 near = f"the nearest is `{nearest(control, degraders)}`" if degraders else "there is none"

@@ -17,7 +17,7 @@ from studies.budget import num_taken
 from studies.overhead import Overhead
 from studies.progress import Progress, time_left
 from studies.study import Study
-from studies.tracker import Run, Tracker
+from studies.tracking.tracker import Run, Tracker
 
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 PERIODS = ("spent", "config", "time")  # of Tune's own results

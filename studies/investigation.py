@@ -33,8 +33,8 @@ from studies.samplers import make_sampler
 from studies.scale import Scale
 from studies.storage import note_store, store_of
 from studies.study import Study
-from studies.tracker import Data, Tracker, is_needed
-from studies.untold import untold
+from studies.tracking.tracker import Data, Tracker, is_needed
+from studies.tracking.untold import untold
 
 MOST_OF_PATCH = 2**20  # characters of the tree's differences that are logged
 

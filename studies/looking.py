@@ -9,6 +9,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from studies import asking, journal
+from studies.confirm import confirmed, executions
 from studies.scale import scale_names
 from studies.study import read_studies, study_names
 
@@ -63,12 +64,11 @@ def status(arguments: argparse.Namespace) -> int:
 
 def _confirmation(investigation: Any, recorded: Mapping[str, Any]) -> tuple[int, int, bool]:
     """Executions of the confirmation, how many the store has, and whether that can be known yet."""
-    studies, seeds = investigation.studies, investigation.scale.seeds
+    studies, seeds = confirmed(investigation.studies), investigation.scale.seeds
     num = len(seeds) * sum(1 + (0 if s.kind == "iterative" else len(s.controls)) for s in studies.values())
     if any(name not in investigation.addresses for name in studies):
         return num, 0, False
     from studies.conclusion import instances_of
-    from studies.confirm import executions
 
     chosen = instances_of(investigation)
     addresses = {e.address for seed in seeds for e in executions(chosen, investigation.series, seed).values()}

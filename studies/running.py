@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dehazing.strict import nearest
 from studies import asking
+from studies.directions import cautions_of_directions
 from studies.study import study_names
 
 
@@ -23,6 +24,8 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Search the named studies and those they build on; with all of them also confirm and report."""
     with asking.investigation(arguments) as investigation:
+        for caution in cautions_of_directions(investigation):
+            investigation.progress.say(f"note: {caution}")
         investigation.prepare()
         try:
             investigation.search_all()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dehazing.pipeline.store import POINTER, Store, open_store
 from dehazing.pipeline.writing import make_durable
-from studies.identity import recorded_id, results_id
+from studies.tracking.identity import recorded_id, results_id
 
 USERS = "roots"  # folder of an object store: a small object for each results folder whose stages it holds
 

@@ -31,7 +31,7 @@ from studies.progress import Progress
 from studies.scale import Scale
 from studies.searcher import JournalSearch
 from studies.study import Study
-from studies.tracker import Tracker
+from studies.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)

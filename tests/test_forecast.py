@@ -15,9 +15,9 @@ import tiny_series
 from dehazing.pipeline.execute import execute
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
-from studies.forecast import batches, makespan
-from studies.past import History, signature
-from studies.rehearsal import rehearsal
+from studies.planning.forecast import batches, makespan
+from studies.planning.past import History, signature
+from studies.planning.rehearsal import rehearsal
 from studies.scratch import link
 
 UNET = Execution("unet", {"base": 4, "depth": 2}, "here", 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.ledger import Ledger, place
+from studies.tracking.ledger import Ledger, place
 
 
 @pytest.fixture(autouse=True)

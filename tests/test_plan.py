@@ -20,10 +20,10 @@ from optuna.trial import TrialState
 from studies import asking, journal
 from studies.__main__ import main
 from studies.executions import pipeline_of, space_of
-from studies.expected import expected
 from studies.investigation import Investigation
-from studies.parameters import Parameter, parameters_of
-from studies.planning import plan_of
+from studies.planning.expected import expected
+from studies.planning.parameters import Parameter, parameters_of
+from studies.planning.plan import plan_of
 from studies.resources import Resources
 from studies.study import read_studies
 
@@ -166,7 +166,7 @@ def test_what_two_studies_share_is_counted_once(sampler: str, distinct: int, tmp
 
 
 def test_of_a_very_large_budget_a_part_is_simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studies.expected.MOST_SIMULATED", 10)
+    monkeypatch.setattr("studies.planning.expected.MOST_SIMULATED", 10)
     asked = investigation(tmp_path, "unet", *settings(sampler="random", num_trials=99_999_999, max_hours=1.0))
     publish_past(asked, 2.0)
     found = plan_of(asked, timing=False)
@@ -195,7 +195,7 @@ def test_hours_that_are_spent_are_not_left(
     asked = investigation(tmp_path, "unet", *settings(sampler="random", num_trials=3, **{key: 1.0}))
     publish_past(asked, 2000.0)
     resources = Resources("cpu", asked.scale.num_cpus, 1.0, 1)  # a GPU's hours, and figures of a CPU
-    monkeypatch.setattr("studies.planning.resources_of", lambda *_: resources)
+    monkeypatch.setattr("studies.planning.plan.resources_of", lambda *_: resources)
     assert plan_of(asked, timing=False)["forecast"]["wall_s"] == pytest.approx(3600)
     found = asked.open(asked.studies["unet"])
     found.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studies import spool as module
-from studies.spool import SEGMENT, Spool, encoded, left_behind, records_of
+from studies.tracking import spool as module
+from studies.tracking.spool import SEGMENT, Spool, encoded, left_behind, records_of
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -40,7 +40,7 @@ def drained(spool: Spool) -> tuple[list[int], list[bool]]:
 def died(folder: Path, num: int) -> None:
     """Another process appends records and ends at once, without a word."""
     script = (
-        "import os, sys; from pathlib import Path; from studies.spool import Spool, encoded;"
+        "import os, sys; from pathlib import Path; from studies.tracking.spool import Spool, encoded;"
         "spool = Spool(Path(sys.argv[1]));"
         "[spool.append([encoded({'i': i})]) for i in range(int(sys.argv[2]))]; os._exit(1)"
     )
@@ -88,7 +88,7 @@ def test_the_same_process_takes_over_from_a_tracker_that_was_closed(tmp_path: Pa
 
 def test_what_a_running_process_writes_is_left_alone(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from studies.spool import Spool, encoded;"
+        "import sys, time; from pathlib import Path; from studies.tracking.spool import Spool, encoded;"
         "spool = Spool(Path(sys.argv[1]));"
         "spool.append([encoded({'i': 0})]); print('ready', flush=True); time.sleep(60)"
     )

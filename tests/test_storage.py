@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dehazing.pipeline.store import open_store
-from studies.identity import ID, recorded_id, results_id
 from studies.storage import note_store, other_users, store_of
+from studies.tracking.identity import ID, recorded_id, results_id
 
 
 def test_a_results_folder_remembers_its_object_store(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.system import SystemFigures, gpu_figures
+from studies.tracking.system import SystemFigures, gpu_figures
 
 
 def test_the_machine_is_looked_at(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from studies import spooling
-from studies.tracker import Data, Run, Tracker, is_needed
+from studies.tracking import spooling
+from studies.tracking.tracker import Data, Run, Tracker, is_needed
 
 pytestmark = pytest.mark.slow
 
@@ -223,7 +223,7 @@ def test_a_number_without_bound_is_told_once(root: Path) -> None:
 
 def test_orphans_of_a_killed_driver_are_closed_at_start(root: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from studies.tracker import Data, Run, Tracker;"
+        "import os, sys; from pathlib import Path; from studies.tracking.tracker import Data, Run, Tracker;"
         "tracker = Tracker(Path(sys.argv[1]), 'lines-smoke', {}, Data('lines', 'abc', 'lines.yaml'));"
         "tracker.start(Run('unet/0', 'unet 0')); assert tracker.flush(); os._exit(1)"
     )
@@ -293,13 +293,13 @@ def test_a_delivering_process_that_is_killed_is_started_again(root: Path) -> Non
         tracker.log(key, {"val/psnr": 1.0 * i}, step=1)
         tracker.end(key, "FINISHED")
     time.sleep(1.5)  # in the middle of them
-    (child,) = [c for c in psutil.Process().children() if "studies.delivering" in c.cmdline()]
+    (child,) = [c for c in psutil.Process().children() if "studies.tracking.delivering" in c.cmdline()]
     child.kill()
     tracker.end("unet", "FINISHED")
     while tracker.num_waiting:
         tracker.flush()
     assert tracker.close() == ""
-    assert not [c for c in psutil.Process().children() if "studies.delivering" in c.cmdline()]
+    assert not [c for c in psutil.Process().children() if "studies.tracking.delivering" in c.cmdline()]
     found = runs(root)
     assert len(found) == 31 and {run.info.status for run in found.values()} == {"FINISHED"}
     assert all(points(root, found[f"unet {i}"], "val/psnr") == [(1, float(i))] for i in range(30))
@@ -396,7 +396,7 @@ def test_a_process_that_dies_while_the_server_is_away_leaves_its_entries_to_the_
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = (
-        "import os, sys, time; from pathlib import Path; from studies.tracker import Data, Run, Tracker;"
+        "import os, sys, time; from pathlib import Path; from studies.tracking.tracker import Data, Run, Tracker;"
         "tracker = Tracker(Path(sys.argv[1]), 'lines-smoke', {}, Data('lines', 'abc', 'lines.yaml'));"
         "tracker.start(Run('unet', 'unet')); tracker.start(Run('unet/0', 'unet 0', 'unet', params={'lr': 1}));"
         "[tracker.log('unet/0', {'val/psnr': float(e)}, step=e) for e in range(50)];"

@@ -4,8 +4,8 @@ from pathlib import Path
 import optuna
 
 from studies import journal
-from studies.ledger import Ledger, folder_of
-from studies.untold import untold
+from studies.tracking.ledger import Ledger, folder_of
+from studies.tracking.untold import untold
 
 
 def test_what_mlflow_was_not_told_to_the_end_is_told_again_once(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dehazing.pipeline.lease import holder
 from dehazing.pipeline.store import Store
 from studies import journal
-from studies.tracker import Data, Tracker
+from studies.tracking.tracker import Data, Tracker
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -162,7 +162,7 @@ def _workers(driver: int) -> list[psutil.Process]:
         for process in psutil.Process(driver).children(recursive=True):
             with suppress(psutil.Error):
                 words = process.cmdline()
-                if words and (words[0].startswith("ray::") or "studies.delivering" in words):
+                if words and (words[0].startswith("ray::") or "studies.tracking.delivering" in words):
                     found.append(process)
     return sorted(found, key=lambda process: process.pid)
 

@@ -21,15 +21,15 @@ from dehazing.data.synthetic import SyntheticConfig
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
 from studies import asking
-from studies.cautions import cautions_of_investigation, cautions_of_studies, cautions_of_work
 from studies.conclusion import NEEDED
 from studies.confirm import unconfirmed
 from studies.directions import cautions_of_directions
-from studies.expected import Expected, confirmation, expected, shared_with_earlier
-from studies.forecast import Forecast, Work
 from studies.investigation import Investigation
-from studies.parameters import Parameter, parameters_of
-from studies.plan_text import show
+from studies.planning.cautions import cautions_of_investigation, cautions_of_studies, cautions_of_work
+from studies.planning.expected import Expected, confirmation, expected, shared_with_earlier
+from studies.planning.forecast import Forecast, Work
+from studies.planning.parameters import Parameter, parameters_of
+from studies.planning.text import show
 from studies.resources import resources_of
 from studies.study import study_names
 

@@ -11,10 +11,10 @@ from optuna.trial import FrozenTrial
 
 from studies import journal
 from studies.budget import HOUR_S
-from studies.expected import Expected
-from studies.forecast import Work
 from studies.investigation import Investigation
-from studies.parameters import Parameter
+from studies.planning.expected import Expected
+from studies.planning.forecast import Work
+from studies.planning.parameters import Parameter
 from studies.resources import Resources
 from studies.samplers import make_sampler
 from studies.scale import read_scale

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from dehazing.pipeline.lease import Owner
-from studies.delivering import DeliveryProcess
-from studies.delivery import Delivery
-from studies.ledger import Ledger, folder_of
-from studies.refusal import sentence
-from studies.spool import SEGMENT, Record, Spool, left_behind
-from studies.spooling import SpoolWriter
+from studies.tracking.delivering import DeliveryProcess
+from studies.tracking.delivery import Delivery
+from studies.tracking.ledger import Ledger, folder_of
+from studies.tracking.refusal import sentence
+from studies.tracking.spool import SEGMENT, Record, Spool, left_behind
+from studies.tracking.spooling import SpoolWriter
 
 GATHER_S = 1.0  # calls of this time go to MLflow in one batch
 RETRY_S = (0.5, 15.0)  # first and longest wait for an MLflow that is away

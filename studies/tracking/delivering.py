@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from dehazing.pipeline.lease import Owner
-from studies.delivery import Delivery
-from studies.refusal import sentence
-from studies.spool import Segment
+from studies.tracking.delivery import Delivery
+from studies.tracking.refusal import sentence
+from studies.tracking.spool import Segment
 
-CHECKOUT = str(Path(__file__).parents[1])
+CHECKOUT = str(Path(__file__).parents[2])
 NICENESS = 5  # logging makes way for arithmetic
 
 
@@ -31,7 +31,7 @@ class DeliveryProcess:
 
     def __init__(self, root: Path, experiment: str) -> None:
         self.num_lost, self.problem = 0, ""
-        self._words = [sys.executable, "-m", "studies.delivering", str(root), experiment]
+        self._words = [sys.executable, "-m", "studies.tracking.delivering", str(root), experiment]
         self._words.append(json.dumps(asdict(Owner.myself())))
         self._process: subprocess.Popen[bytes] | None = None
         self._num_started = 0

@@ -19,7 +19,7 @@ from studies.conclusion import instances_of, wanted_of
 from studies.confirm import Instance, confirmed, instances, loop_configurations
 from studies.executions import nested, pipeline_of, space_of, with_sampler
 from studies.investigation import Investigation
-from studies.parameters import Parameter
+from studies.planning.parameters import Parameter
 from studies.samplers import NumberedRandomSampler, make_sampler
 from studies.study import Study
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from dehazing.pipeline.lease import Owner
-from studies.identity import results_id
-from studies.ledger import Ledger
-from studies.open_run import MAX_TAG, OpenRun
-from studies.refusal import LATER, is_refusal, sentence, status_of
-from studies.spool import Record, Segment, records_of
+from studies.tracking.identity import results_id
+from studies.tracking.ledger import Ledger
+from studies.tracking.open_run import MAX_TAG, OpenRun
+from studies.tracking.refusal import LATER, is_refusal, sentence, status_of
+from studies.tracking.spool import Record, Segment, records_of
 
 FOLDER = "results_folder"  # tag of a run: the id of the results folder that it is of
 PATIENCE = 8  # attempts at a record on which MLflow fails although it answers, before it counts as refused

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from studies.spool import Record
+from studies.tracking.spool import Record
 
 MAX_TAG = 5000  # characters
 

@@ -15,11 +15,11 @@ from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.together import can_share
 from dehazing.stages import KINDS
 from studies.budget import HOUR_S
-from studies.expected import Expected
 from studies.investigation import Investigation
-from studies.parameters import Parameter
-from studies.past import Cost, History, signature
-from studies.rehearsal import Rehearsal, rehearsal
+from studies.planning.expected import Expected
+from studies.planning.parameters import Parameter
+from studies.planning.past import Cost, History, signature
+from studies.planning.rehearsal import Rehearsal, rehearsal
 from studies.resources import Resources
 
 

@@ -22,7 +22,7 @@ from dehazing.pipeline.store import Store
 from dehazing.pipeline.together import execute_together
 from dehazing.stages import stage_module
 from dehazing.strict import from_mapping
-from studies.past import Cost, signature
+from studies.planning.past import Cost, signature
 from studies.scratch import link, scratch_store
 
 SERIES_S = 30.0  # a simulation that takes longer is not made whole for a forecast

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from studies import journal
 from studies.follower import STATUS
-from studies.ledger import Ledger, folder_of
+from studies.tracking.ledger import Ledger, folder_of
 
 
 def untold(root: Path, experiment: str, optuna_study: optuna.Study) -> tuple[list[FrozenTrial], list[str], bool]:

@@ -13,7 +13,7 @@ import pandas as pd
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
 from studies.executions import flattened
-from studies.tracker import Run, Tracker
+from studies.tracking.tracker import Run, Tracker
 
 MEASURES = ("psnr", "psnr_ri", "ssim", "drift", "drift_cosine", "norm_ratio")
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import psutil
 
-from studies.refusal import sentence
-from studies.spool import SEGMENT, Record, Spool, encoded
-from studies.system import SystemFigures
+from studies.tracking.refusal import sentence
+from studies.tracking.spool import SEGMENT, Record, Spool, encoded
+from studies.tracking.system import SystemFigures
 
 SAMPLE_S = 10.0  # between two looks at the machine
 TOUCH_S = 60.0  # between two signs of life
