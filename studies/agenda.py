@@ -82,8 +82,8 @@ class Agenda:
         """A piece of work has ended; the store says how."""
         for execution in executions:
             self.started.pop(execution.address, None)
-            self.alone.discard(execution.address)
         self._look(execution.address for execution in executions)
+        self.alone -= self._there | set(self._failed)
 
     def ended(self, executions: Sequence[Execution]) -> None:
         """A piece of work says that it has ended well: what it did not publish counts as lost.

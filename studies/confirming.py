@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.store import Store, open_store
+from dehazing.pipeline.store import Store, Unwritable, open_store
 from studies.agenda import Agenda, Asked
 from studies.overhead import Overhead
 from studies.progress import Progress, time_left
@@ -38,8 +38,8 @@ def confirm(
 
     wanted: (instance, seed) → execution, upstreams first. expected_s: instance → seconds, for the time left.
     What builds on something that failed has its reason. An execution that ran out of memory is tried once more,
-    alone; one whose process or lease was lost, a few times. ValueError where nothing more can be made at all:
-    the store cannot be written (Unwritable), is damaged, or workers run other code.
+    alone; one whose process or lease was lost, a few times. Unwritable where nothing more can be made at all:
+    the store cannot be written or is damaged, or workers run other code.
     """
     import ray
 
@@ -72,7 +72,7 @@ def confirm(
                 outcome = _outcome(ref)
                 overhead.worked(int("busy" not in outcome), outcome.get("spent", {}), outcome.get("busy_s", 0.0))
                 if "stop" in outcome:
-                    raise outcome["stop"]
+                    raise Unwritable(outcome["stop"])
                 _note(agenda, execution, outcome, resting)
             if len(running) < slots and time.monotonic() - looked_s > LOOK_EVERY_S:
                 agenda.done(resting)
@@ -150,17 +150,13 @@ def _outcome(ref: Any) -> dict[str, Any]:
 def _execute(address: str, fields: dict[str, Any], place: str, device: str, num_threads: int) -> dict[str, Any]:
     """In a worker: make sure that the execution is published, or say why it is not.
 
-    busy: somebody else is at it. lost: another time it may go well. failed, out_of_memory: it failed.
-    stop: an error by which nothing more can be made at all.
+    busy, failed, out_of_memory, stop: as `ending_of` says; what may go well another time is raised.
     """
     import torch
 
     from dehazing.pipeline.clock import Clock
     from dehazing.pipeline.execute import executing
-    from dehazing.pipeline.execution import OtherCode
-    from dehazing.pipeline.failure import comes_again, is_out_of_memory, reason_of
-    from dehazing.pipeline.lease import Busy
-    from dehazing.pipeline.store import Damaged, Unwritable
+    from dehazing.pipeline.failure import ending_of
     from dehazing.stages.fields import forget
 
     torch.set_num_threads(num_threads)
@@ -171,15 +167,8 @@ def _execute(address: str, fields: dict[str, Any], place: str, device: str, num_
         with closing(executing(execution, open_store(place), device, clock=clock, wait_s=0.0)) as epochs:
             for _ in epochs:
                 pass  # epochs are in the published history
-    except (Unwritable, Damaged, OtherCode) as error:
-        outcome = {"stop": error}
-    except Busy:
-        outcome = {"busy": True}
     except Exception as error:
-        if is_out_of_memory(error):
-            outcome = {"failed": reason_of(error), "out_of_memory": True}
-        else:
-            outcome = {"failed" if comes_again(error) else "lost": reason_of(error)}
+        outcome = ending_of(error)
     if outcome.get("out_of_memory"):
         forget()
     if torch.cuda.is_initialized():

@@ -11,10 +11,10 @@ from ray import tune
 
 from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execute import executing
-from dehazing.pipeline.execution import Execution, OtherCode
-from dehazing.pipeline.failure import comes_again, is_out_of_memory, reason_of
-from dehazing.pipeline.lease import Busy, LeaseLost
-from dehazing.pipeline.store import Damaged, Unwritable, open_store
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.failure import ending_of
+from dehazing.pipeline.lease import LeaseLost
+from dehazing.pipeline.store import Unwritable, open_store
 from dehazing.pipeline.together import execute_together
 from dehazing.stages import fields
 
@@ -47,14 +47,8 @@ class Trial(tune.Trainable):
         try:
             for metrics in self._epochs if not ending else ():
                 return {**metrics, **self._figures()}
-        except (Unwritable, Damaged, OtherCode) as error:
-            ending = {"stop": str(error)}
-        except Busy:
-            ending = {"busy": True}
         except Exception as error:
-            if not comes_again(error) and not is_out_of_memory(error):
-                raise  # the process is given up, and the work handed out again
-            ending = {"failed": reason_of(error), "out_of_memory": is_out_of_memory(error)}
+            ending = ending_of(error)  # raises where the process is to be given up, and the work handed out again
         if ending.get("out_of_memory"):
             fields.forget()
         if torch.cuda.is_initialized():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
+from dehazing.pipeline.execution import OtherCode
 from dehazing.pipeline.lease import Busy, LeaseLost
 from dehazing.pipeline.store import Damaged, Store, Unwritable
 
@@ -40,6 +42,21 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in NO_MEMORY)
+
+
+def ending_of(error: Exception) -> dict[str, Any]:
+    """What whoever asked for the work is told of an error that ended it; raises the error where the process must go.
+
+    stop: nothing more can be made at all, and why. busy: somebody else is at it. failed: why, and out_of_memory:
+    whether it may go well alone.
+    """
+    if isinstance(error, (Unwritable, Damaged, OtherCode)):
+        return {"stop": str(error)}
+    if isinstance(error, Busy):
+        return {"busy": True}
+    if not comes_again(error) and not is_out_of_memory(error):
+        raise error
+    return {"failed": reason_of(error), "out_of_memory": is_out_of_memory(error)}
 
 
 def reason_of(error: BaseException) -> str:
