@@ -124,12 +124,12 @@ def run(way: str, sweep: str, scale: str, num_trials: int, slots: int, series: s
     executions = [json.loads(line) for line in log.read_text().splitlines()]
     first = min(execution["begun"] for execution in executions)
     own = json.loads((folder / "record.json").read_text()) if way != "a" else {"values": recorded(folder, num_trials)}
-    used, study_s = 1 if way == "d" else slots, ended - first
+    study_s = ended - first
     arithmetic = sum(execution["arithmetic_s"] for execution in executions)
     distinct: dict[str, list[float]] = {}
     for execution in executions:
         distinct.setdefault(execution["address"], []).append(execution["arithmetic_s"])
-    ideal_s = sum(map(mean, distinct.values())) / used
+    ideal_s = sum(map(mean, distinct.values())) / slots
     return {
         "wall_s": ended - begun,
         "startup_s": first - begun,
@@ -142,7 +142,7 @@ def run(way: str, sweep: str, scale: str, num_trials: int, slots: int, series: s
         "arithmetic_s": arithmetic,
         "ideal_s": ideal_s,
         "over_ideal": study_s / ideal_s,
-        "outside_s_per_trial": (used * study_s - arithmetic) / num_trials,
+        "outside_s_per_trial": (slots * study_s - arithmetic) / num_trials,
         "processes": len({execution["pid"] for execution in executions}),
         "values": own["values"],
     }

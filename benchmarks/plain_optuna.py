@@ -8,7 +8,6 @@ import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import optuna  # noqa: E402
-import torch  # noqa: E402
 
 from benchmarks.sweeps import (  # noqa: E402
     executions_of,
@@ -26,18 +25,17 @@ from studies.executions import nested, space_of  # noqa: E402
 def main(sweep: str, scale: str, num_trials: int, slots: int, series: str, root: Path) -> None:
     """Run the study in the results folder `root`, which holds the series; its one trial has all slots as threads."""
     imported = time.time()
-    torch.set_num_threads(slots)
     study = read_sweep(sweep, scale, num_trials)
     space = space_of(study)
     (objective,) = study.objective
     upstreams = shared_by_all(study, series)
-    make(upstreams, Store(root))
+    make(study, upstreams, Store(root), slots)
     made = [execution.address for execution in upstreams]
 
     def evaluate(trial: optuna.Trial) -> float:
         space(trial)
         with own_store(root, [f"series/{series}", *made]) as store:
-            return make(executions_of(study, series, nested(trial.params)), store)[objective.metric]
+            return make(study, executions_of(study, series, nested(trial.params)), store, slots)[objective.metric]
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search = optuna.create_study(direction="maximize" if objective.mode == "max" else "minimize")

@@ -37,13 +37,13 @@ from studies.study import Study  # noqa: E402
 def train(suggestion: dict[str, Any], study: Study, series: str, root: Path, made: list[str]) -> None:
     """One trial: reports the metrics of each epoch of the study's stage, then its final ones."""
     with own_store(root, [f"series/{series}", *made]) as store:
-        tune.report(make(executions_of(study, series, suggestion), store, tune.report))
+        tune.report(make(study, executions_of(study, series, suggestion), store, on_epoch=tune.report))
 
 
 @ray.remote(num_cpus=1)
-def train_upstreams(executions: list[Execution], root: Path) -> None:
+def train_upstreams(study: Study, executions: list[Execution], root: Path) -> None:
     """One after the other."""
-    make(executions, Store(root))
+    make(study, executions, Store(root))
 
 
 def chains(executions: list[Execution]) -> list[list[Execution]]:
@@ -63,7 +63,7 @@ def main(way: str, sweep: str, scale: str, num_trials: int, slots: int, series: 
     study = read_sweep(sweep, scale, num_trials)
     points = points_of(study)
     upstreams = shared_by_all(study, series) if way == "c" else []
-    ray.get([train_upstreams.remote(chain, root) for chain in chains(upstreams)])
+    ray.get([train_upstreams.remote(study, chain, root) for chain in chains(upstreams)])
     made = [execution.address for execution in upstreams]
     (objective,) = study.objective
     search = OptunaSearch(

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dehazing.pipeline.execute import execute
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
@@ -38,12 +40,21 @@ def executions_of(study: Study, series: str, suggestion: Mapping[str, Any]) -> l
 
 
 def make(
-    executions: Iterable[Execution], store: Store, on_epoch: Callable[[dict[str, Any]], None] | None = None
+    study: Study,
+    executions: Iterable[Execution],
+    store: Store,
+    num_cpus: int = 1,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, float]:
-    """Execute one after the other; returns the final metrics of the last, whose epochs `on_epoch` sees."""
+    """Execute one after the other, each on the threads that the study gives it, else on as many as a trial has CPUs.
+
+    Returns the final metrics of the last, whose epochs `on_epoch` sees.
+    """
     *upstreams, last = executions
     for execution in upstreams:
+        torch.set_num_threads(study.num_threads(execution.kind, num_cpus))
         execute(execution, store)
+    torch.set_num_threads(num_cpus)
     execute(last, store, on_epoch=on_epoch)
     return json.loads((store.folder(last.address) / "metrics.json").read_text())["final"]
 

@@ -106,7 +106,9 @@ class JournalSearch(OptunaSearch):
             spent = not self._may_ask() and not self._agenda.asked and not self._others
             return Searcher.FINISHED if spent else None
         self._work[trial_id] = (work, time.monotonic())
-        return {**self._trial_config, "executions": {execution.address: asdict(execution) for execution in work}}
+        num_threads = self._study.num_threads(work[0].kind, self._trial_config.get("num_threads", 1))
+        executions = {execution.address: asdict(execution) for execution in work}
+        return {**self._trial_config, "num_threads": num_threads, "executions": executions}
 
     def reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """An epoch of a piece of work: told to Optuna where it is of a trial's own stage. True: stop it early."""

@@ -65,10 +65,18 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Joint:
-    """A stage that is searched together with the study's own: its settings and its ranges."""
+    """A stage that is searched together with the study's own: its settings, its ranges, the threads of its executions.
+
+    num_threads: default: the CPUs of a trial. More serve a stage that all others wait for while slots stand idle.
+    """
 
     config: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, Any] = field(default_factory=dict)
+    num_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_threads is not None and self.num_threads < 1:
+            raise ValueError(f"`num_threads >= 1` must hold, but is {self.num_threads}.")
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,11 @@ class Study:
             )
         if len(metrics) > 2:
             raise ValueError(f"a study has one or two objectives, but got {len(metrics)}: {', '.join(metrics)}.")
+
+    def num_threads(self, kind: str, num_cpus: int) -> int:
+        """Threads of an execution of this study, whose trials have `num_cpus`."""
+        joint = self.joint.get(kind)
+        return num_cpus if joint is None or joint.num_threads is None else joint.num_threads
 
     def _check_roles(self) -> None:
         roles = ROLES.get(self.kind, ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import Owner
 from studies import journal
 from studies.study import Constraint, Study
-from tests.searching import TWO, UNET, ending, executions, made, publish, trials
+from tests.searching import JOINT, TWO, UNET, ending, executions, finish, made, publish, trials
 
 
 def test_a_suggestion_is_a_complete_execution(tmp_path: Path) -> None:
@@ -29,6 +29,17 @@ def test_a_suggestion_is_a_complete_execution(tmp_path: Path) -> None:
     assert config["store"] == str(tmp_path) and config["device"] == "cpu"
     assert trial.user_attrs["fingerprint"] == execution.fingerprint
     assert journal.pipeline(trial) == [execution]
+
+
+def test_a_role_has_the_threads_that_the_study_gives_it_and_else_those_of_a_trial(tmp_path: Path) -> None:
+    study = replace(JOINT, joint={"hvae": replace(JOINT.joint["hvae"], num_threads=3)}, num_trials=1)
+    search, found = made(tmp_path, study), {}
+    for name in "ab":
+        config = search.suggest(name)
+        (execution,) = executions(config)
+        found[execution.kind] = config["num_threads"]
+        finish(search, name, config)
+    assert found == {"hvae": 3, "restorer": 1}
 
 
 @pytest.mark.parametrize(

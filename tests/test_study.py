@@ -53,6 +53,7 @@ def test_a_study_brings_the_studies_that_it_builds_on() -> None:
         ({"objective": {"metric": "val/psnr_dirct", "mode": "max"}}, "the nearest is `val/psnr_direct`"),
         ({"joint": {"hvea": {}}}, "`joint`: the stage degrader has no role `hvea`; the nearest is `hvae`"),
         ({"joint": {"hvae": {}}}, "the role `hvae` must be filled by a study"),
+        ({"upstreams": {}, "joint": {"hvae": {"num_threads": 0}}}, "`num_threads >= 1` must hold, but is 0"),
         ({"batch": 4}, "`batch` must be 1 for a stage that is trained"),
         ({"max_hours": -1}, "`max_hours >= 0.0` must hold"),
         ({"constraints": [{"metric": "val/psnr_direct"}]}, "either `at_most` or `at_least`"),

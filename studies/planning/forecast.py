@@ -123,7 +123,7 @@ class Forecast:
         together = execution.address in self._batches
         key = (signature(execution.kind, execution.config, searched), together)
         if key not in self._costs:
-            past = self.history.cost(execution, searched, self.resources.device, self.resources.num_cpus)
+            past = self.history.cost(execution, searched, self.resources.device, self._num_threads(execution.kind))
             self._costs[key] = past or self._timed(execution)
         return self._costs[key]
 
@@ -216,7 +216,12 @@ class Forecast:
         if prepared is None:
             return Cost(None, None, None, "unknown: no past execution, and no GPU here to time it on")
         self.num_timed += 1
+        torch.set_num_threads(self._num_threads(execution.kind))
         return prepared.cost(execution, self._batches.get(execution.address, ()))
+
+    def _num_threads(self, kind: str) -> int:
+        """The most that a study gives to such a stage."""
+        return max(one.study.num_threads(kind, self.resources.num_cpus) for one in self.studies.values())
 
     def _prepared(self) -> Rehearsal | None:
         if self.resources.device == "cuda" and not torch.cuda.is_available():
