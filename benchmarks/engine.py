@@ -30,8 +30,8 @@ from dehazing.data.dataset import read_dataset, with_scale
 from dehazing.pipeline.series import ensure_series
 from dehazing.pipeline.store import Store
 from studies import journal
+from studies.reading import FOLDER
 from studies.scale import read_scale
-from studies.study import FOLDER
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DATASET = FOLDER / "datasets" / "lines.yaml"

@@ -45,7 +45,7 @@ from dehazing.strict import from_mapping
 from dehazing.sweep import NETWORKS, Operators
 from search_spaces import iterative as loops
 from studies.executions import nested, space_of
-from studies.study import FOLDER, read_studies
+from studies.reading import FOLDER, read_studies
 
 FIELDS = {"train": 6, "validation": 16, "test": 1}
 BRIEF = {"num_epochs": 1, "steps_per_epoch": 4}

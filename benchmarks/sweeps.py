@@ -16,7 +16,8 @@ from dehazing.pipeline.execute import execute
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
 from studies.executions import nested, pipeline_of, ranges_of
-from studies.study import Study, read_studies
+from studies.reading import read_studies
+from studies.study import Study
 
 FOLDER = Path(__file__).parent
 SWEEPS = ("joint", "lambdas")

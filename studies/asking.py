@@ -13,9 +13,9 @@ from studies.confirm import check_names
 from studies.executions import check
 from studies.investigation import Investigation
 from studies.own_files import own_studies
+from studies.reading import FOLDER, read_studies, study_names
 from studies.scale import read_scale
 from studies.settings import parse
-from studies.study import FOLDER, read_studies, study_names
 
 DATASET = FOLDER / "datasets" / "lines.yaml"
 TAKEN = ("stages", "optuna", "tune", "mlartifacts", "mlflow.db")  # of the results folder

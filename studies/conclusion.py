@@ -72,7 +72,8 @@ def conclude(investigation: Investigation) -> Path | None:
     if not (folder / "tracked.json").exists() or not (os.environ.get("MLFLOW_TRACKING_URI") or database.exists()):
         from studies.tracking.records import track_confirmation
 
-        track_confirmation(investigation.tracker, investigation.store, folder, wanted, loops_of(plan))
+        texts = investigation.git_patch
+        track_confirmation(investigation.tracker, investigation.store, folder, wanted, loops_of(plan), texts)
     return page
 
 

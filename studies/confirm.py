@@ -11,7 +11,8 @@ from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
 from dehazing.strict import nearest
 from studies.executions import needed
-from studies.study import Study, laid_over
+from studies.reading import laid_over
+from studies.study import Study
 
 
 @dataclass(frozen=True)

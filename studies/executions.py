@@ -19,8 +19,9 @@ from dehazing.stages import KINDS, stage_module
 from dehazing.strict import from_mapping, nearest, to_mapping
 from search_spaces import joint
 from search_spaces.ranges import overridden
+from studies.reading import laid_over
 from studies.samplers import sampler_for
-from studies.study import Study, laid_over
+from studies.study import Study
 
 BUDGET = ("num_trials", "max_hours", "max_gpu_hours", "batch")  # what may change without being another search
 NUM_SAMPLES = 32  # suggestions that a space is tried with before anything starts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.series import ensure_series, series_fingerprint
 from dehazing.pipeline.store import writing
 from dehazing.stages import stage_module
-from studies import journal
+from studies import journal, revision
 from studies.budget import is_whole, locked
 from studies.executions import pipeline_of, space_of, study_key, with_sampler
 from studies.follower import Follower
@@ -35,8 +34,6 @@ from studies.storage import note_store, store_of
 from studies.study import Study
 from studies.tracking.tracker import Data, Tracker, is_needed
 from studies.tracking.untold import untold
-
-MOST_OF_PATCH = 2**20  # characters of the tree's differences that are logged
 
 
 class NothingChosen(RuntimeError):
@@ -114,19 +111,13 @@ class Investigation:
 
     @cached_property
     def git_commit(self) -> str:
-        where = Path(__file__).parent
-        words = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-        found = subprocess.run(words, cwd=where, capture_output=True, text=True, check=False)
-        return found.stdout.strip() or "unknown"
+        return revision.commit(Path(__file__).parent)
 
     @cached_property
     def git_patch(self) -> dict[str, str]:
         """What the tree differs in from its commit, as an artifact; nothing for a clean tree."""
-        if not self.git_commit.endswith("-dirty"):
-            return {}
-        words = ["git", "diff", "HEAD", "--no-color"]
-        found = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, check=False)
-        return {"git.patch": found.stdout.decode(errors="replace")[:MOST_OF_PATCH]}
+        dirty = self.git_commit.endswith(revision.DIRTY)
+        return {"git.patch": revision.patch(Path(__file__).parent)} if dirty else {}
 
     @cached_property
     def tracker(self) -> Tracker:

@@ -10,8 +10,8 @@ from optuna.trial import TrialState
 
 from studies import asking, journal
 from studies.confirm import confirmed, executions
+from studies.reading import read_studies, study_names
 from studies.scale import scale_names
-from studies.study import read_studies, study_names
 
 
 def add_list(parser: argparse.ArgumentParser) -> None:

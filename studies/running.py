@@ -11,7 +11,7 @@ from pathlib import Path
 from dehazing.strict import nearest
 from studies import asking
 from studies.directions import cautions_of_directions
-from studies.study import study_names
+from studies.reading import study_names
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from dehazing.strict import from_mapping, nearest
-from studies.study import FOLDER
+from studies.reading import FOLDER
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,9 @@ from studies.confirm import check_names, unconfirmed
 from studies.confirming import _execute
 from studies.executions import nested, pipeline_of, space_of
 from studies.investigation import Investigation, NothingChosen
+from studies.reading import read_studies, study_names
 from studies.scale import read_scale
-from studies.study import Study, read_studies, study_names
+from studies.study import Study
 from tests import tiny_series
 
 CHECKOUT = Path(__file__).parents[1]

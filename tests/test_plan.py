@@ -24,8 +24,8 @@ from studies.investigation import Investigation
 from studies.planning.expected import expected
 from studies.planning.parameters import Parameter, parameters_of
 from studies.planning.plan import plan_of
+from studies.reading import read_studies
 from studies.resources import Resources
-from studies.study import read_studies
 
 SMOKE = ["--scale", "smoke", "--no-timing"]
 

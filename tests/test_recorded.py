@@ -13,8 +13,8 @@ from optuna.trial import TrialState, create_trial
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import open_store
 from studies import journal
+from studies.reading import read_studies
 from studies.recorded import find
-from studies.study import read_studies
 
 UNET = Execution("unet", {}, "d1", 0)
 

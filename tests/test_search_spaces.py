@@ -15,8 +15,9 @@ from dehazing.strict import from_mapping
 from search_spaces import alpha
 from search_spaces.ranges import overridden, suggest
 from studies.executions import check, nested, searched_config, space_of
+from studies.reading import read_studies
 from studies.samplers import make_sampler, sampler_for
-from studies.study import SAMPLERS, read_studies
+from studies.study import SAMPLERS
 
 RANGES = {"lr": {"low": 1e-4, "high": 1e-2, "log": True}, "num": {"low": 1, "high": 4}, "kind": {"choices": ("a", "b")}}
 

@@ -23,7 +23,7 @@ from scipy.ndimage import gaussian_filter
 from dehazing.pipeline.store import Store
 from studies import journal
 from studies.metrics import METRICS
-from studies.study import study_names
+from studies.reading import study_names
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ import yaml
 from studies import journal
 from studies.confirm import check_names, instances, loop_configurations
 from studies.executions import check, pipeline_of, ranges_of, space_of
+from studies.reading import FOLDER, ordered, read_studies, study_names
 from studies.scale import read_scale, scale_names
 from studies.settings import parse
-from studies.study import FOLDER, ordered, read_studies, study_names
 
 SHIPPED = ["unet", "hdn", "hvae", "restorer", "degrader", "iterative"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from optuna.trial import FrozenTrial
 
-from studies import journal
+from studies import journal, revision
 from studies.budget import HOUR_S
 from studies.investigation import Investigation
 from studies.planning.expected import Expected
@@ -81,9 +81,9 @@ def cautions_of_investigation(investigation: Investigation, with_confirmation: b
         result.append("this machine has a GPU, but the trials use none: --set scale.num_gpus=1 (or a share of it)")
     elif not scale.num_gpus and read_scale(investigation.scale_name).num_gpus:
         result.append(f"no GPU: the scale {investigation.scale_name} is made for one, and will take very long")
-    if investigation.git_commit.endswith("-dirty"):
+    if investigation.git_commit.endswith(revision.DIRTY):
         result.append("the working tree has changes that are not committed, so no commit tells what ran")
-    elif investigation.git_commit == "unknown":
+    elif investigation.git_commit == revision.UNKNOWN:
         result.append("the code is in no git repository, so no commit tells what ran")
     return result
 

@@ -30,8 +30,8 @@ from studies.planning.expected import Expected, confirmation, expected, shared_w
 from studies.planning.forecast import Forecast, Work
 from studies.planning.parameters import Parameter, parameters_of
 from studies.planning.text import show
+from studies.reading import study_names
 from studies.resources import resources_of
-from studies.study import study_names
 
 NUM_SHOWN = 3  # sampled suggestions
 

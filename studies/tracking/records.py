@@ -24,14 +24,16 @@ def track_confirmation(
     folder: Path,
     wanted: Mapping[tuple[str, int], Execution],
     loops: Sequence[Mapping[str, Any]],
+    texts: Mapping[str, str],
 ) -> None:
     """A run `confirmation` with a child per execution and per variant, the report and its tables as artifacts.
 
-    loops: the settings of the variants. The same confirmation, told again, goes on with the same runs.
+    loops: the settings of the variants. texts: more artifacts, by name. The same confirmation, told again, goes on with
+    the same runs.
     """
     top = _key(wanted, loops)
     seeds = ",".join(str(seed) for seed in dict.fromkeys(seed for _, seed in wanted))
-    tracker.start(Run(top, "confirmation", tags={"stage": "confirmation", "seed": seeds}))
+    tracker.start(Run(top, "confirmation", tags={"stage": "confirmation", "seed": seeds}, texts=texts))
     tables = []
     for (name, seed), execution in wanted.items():
         key = f"{top}/{name}/{seed}"

@@ -1,0 +1,43 @@
+"""Which code runs: the git commit of this checkout, and what the working tree differs in from it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+DIRTY = "-dirty"
+UNKNOWN = "unknown"  # no repository, or one that does not hold this package
+KINDS = ("*.py", "*.yaml", "*.yml", "*.toml", "*.txt")  # of files that git does not know and that may matter
+MOST = 2**20  # characters of the patch
+
+
+def commit(where: Path) -> str:
+    """The commit that is checked out, with -dirty where the tree differs from it; UNKNOWN where there is none."""
+    head = _git(where, "rev-parse", "HEAD").strip()
+    if not head or not _git(where, "ls-files", "--", "."):  # installed into a folder that another repository ignores
+        return UNKNOWN
+    return head + (DIRTY if _git(where, "status", "--porcelain", "--untracked-files=no") or _untracked(where) else "")
+
+
+def patch(where: Path) -> str:
+    """What turns the commit into the tree, for `git apply`: changed files, and new ones of KINDS; "" where clean."""
+    whole = _git(where, "diff", "HEAD", "--no-color", "--no-ext-diff")
+    root = Path(_git(where, "rev-parse", "--show-toplevel").strip() or where)
+    for name in _untracked(where):
+        whole += _git(root, "diff", "--no-color", "--no-ext-diff", "--no-index", "--", "/dev/null", name)
+    return whole[:MOST]
+
+
+def _untracked(where: Path) -> list[str]:
+    root = _git(where, "rev-parse", "--show-toplevel").strip()
+    listed = _git(Path(root), "ls-files", "--others", "--exclude-standard", "-z", "--", *KINDS) if root else ""
+    return sorted(name for name in listed.split("\0") if name)
+
+
+def _git(where: Path, *words: str) -> str:
+    """What git says; "" where it fails or is not there (`diff --no-index` says by its code that there is something)."""
+    try:
+        found = subprocess.run(["git", *words], cwd=where, capture_output=True, check=False)
+    except OSError:
+        return ""
+    return found.stdout.decode(errors="replace")

@@ -1,0 +1,67 @@
+"""Which code runs: the commit, and a patch that turns it into the tree."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from studies import revision
+
+
+def git(where: Path, *words: str, stdin: str | None = None) -> str:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
+    done = subprocess.run(
+        ["git", *identity, *words], cwd=where, input=stdin, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    package = tmp_path / "repository" / "package"
+    package.mkdir(parents=True)
+    git(package.parent, "init", "--quiet")
+    (package / "loop.py").write_text("T = 4\n")
+    (package.parent / ".gitignore").write_text("ignored*\n")
+    git(package, "add", ".", "..")
+    git(package, "commit", "--quiet", "--message", "Begin")
+    git(package, "tag", "v1")
+    return package
+
+
+def test_a_clean_tree_is_its_commit_whatever_is_tagged(checkout: Path) -> None:
+    (checkout / "notes.md").write_text("of no matter to what runs")
+    (checkout / "ignored.py").write_text("")
+    assert revision.commit(checkout) == git(checkout, "rev-parse", "HEAD")
+    assert revision.patch(checkout) == ""
+
+
+def test_the_patch_turns_the_commit_into_the_tree_with_its_new_files(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "loop.py").write_text("T = 6\n")
+    (checkout / "own study.py").write_text("T = 8\n")
+    (checkout.parent / "own.yaml").write_text("kind: unet\n")
+    assert revision.commit(checkout) == git(checkout, "rev-parse", "HEAD") + "-dirty"
+    again = tmp_path / "again"
+    git(tmp_path, "clone", "--quiet", str(checkout.parent), str(again))
+    git(again, "apply", stdin=revision.patch(checkout))
+    assert (again / "package" / "loop.py").read_text() == "T = 6\n"
+    assert (again / "package" / "own study.py").read_text() == "T = 8\n"
+    assert (again / "own.yaml").read_text() == "kind: unet\n"
+
+
+def test_a_new_file_alone_makes_the_tree_differ(checkout: Path) -> None:
+    (checkout / "own.py").write_text("T = 8\n")
+    assert revision.commit(checkout).endswith("-dirty") and "own.py" in revision.patch(checkout)
+
+
+def test_there_is_no_commit_outside_a_repository_or_where_it_does_not_hold_the_package(
+    checkout: Path, tmp_path: Path
+) -> None:
+    installed = checkout.parent / "ignored-venv"
+    installed.mkdir()
+    assert revision.commit(installed) == revision.UNKNOWN
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    assert revision.commit(outside) == revision.UNKNOWN and revision.patch(outside) == ""
