@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import rig
+from tests.mlflow_server import serving
 
 STUDY = {
     "question": "Who waits for whom?",
@@ -29,7 +30,7 @@ def test_a_server_that_is_away_misses_nothing_and_slows_nobody(tmp_path: Path, a
     # three rounds of two side by side: the server is away in the middle of them
     config = {"num_epochs": 20, "epoch_s": (away_s + 20) / 60}
     path, root = rig.write_study(tmp_path, "slow", {**STUDY, "config": config}), tmp_path / "results"
-    with rig.serving(tmp_path / "served") as server:
+    with serving(tmp_path / "served") as server:
         process = rig.start(root, str(path), stages=rig.HERE / "stages", uri=server.uri)
         deadline_s = time.monotonic() + 120
         while not list(root.glob("stages/unet/*/partial/epoch-*")) and time.monotonic() < deadline_s:
@@ -38,6 +39,7 @@ def test_a_server_that_is_away_misses_nothing_and_slows_nobody(tmp_path: Path, a
         server.kill()
         time.sleep(away_s)
         server.start()
+        server.wait()
         assert process.poll() is None, "the study outlasts the outage"
         code, said = rig.finish(process)
         assert code == 0 and "MLflow" not in said, said

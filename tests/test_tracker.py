@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +17,7 @@ import pytest
 
 from studies.tracking import spooling
 from studies.tracking.tracker import Data, Run, Tracker, is_needed
+from tests.mlflow_server import Server
 
 pytestmark = pytest.mark.slow
 
@@ -306,45 +304,6 @@ def test_a_delivering_process_that_is_killed_is_started_again(root: Path) -> Non
 
 
 # ---- behind a server
-
-
-class Server:
-    """An MLflow server on this machine, on one database and one port through every restart."""
-
-    def __init__(self, root: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.root, self.uri = root, f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        words = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(self.port)]
-        words += ["--host", "127.0.0.1", "--backend-store-uri", f"sqlite:///{self.root / 'mlflow.db'}"]
-        words += ["--artifacts-destination", str(self.root / "served")]
-        extra = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | extra
-        with (self.root / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                words, cwd=self.root, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-
-    def wait(self) -> None:
-        """Until it answers."""
-        deadline_s = time.monotonic() + 90
-        while time.monotonic() < deadline_s:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.2)
-        raise TimeoutError((self.root / "server.log").read_text()[-2000:])
-
-    def kill(self) -> None:
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
 
 
 @contextmanager

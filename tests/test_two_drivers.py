@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults import rig
 from tests.faults.rig import PAIR
+from tests.mlflow_server import serving
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +36,7 @@ def test_two_drivers_make_one_missing_hvae_once(tmp_path: Path, same: bool) -> N
     other = {**study, "space": {**PAIR["space"], "lr": {"choices": [4e-3, 5e-3]}}}
     second = first if same else rig.write_study(tmp_path, "other", other)
     root, trace = tmp_path / "results", tmp_path / "trace"
-    with rig.serving(tmp_path / "served") as server:
+    with serving(tmp_path / "served") as server:
         both = [rig.start(root, str(path), trace=trace, uri=server.uri) for path in (first, second)]
         for process in both:
             code, said = rig.finish(process)

@@ -7,12 +7,11 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -300,52 +299,3 @@ def lines_of(trace: Path) -> list[str]:
 def files_below(root: Path) -> Iterable[str]:
     """Every file, relative."""
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-
-
-class Server:
-    """An MLflow server on this machine, on one database and one port through every restart."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.folder, self.uri = folder, f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start, and wait until it answers."""
-        words = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(self.port)]
-        words += ["--host", "127.0.0.1", "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
-        words += ["--artifacts-destination", str(self.folder / "served")]
-        extra = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | extra
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                words, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-        deadline_s = time.monotonic() + 120
-        while time.monotonic() < deadline_s:
-            with suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            time.sleep(0.2)
-        raise TimeoutError((self.folder / "server.log").read_text()[-2000:])
-
-    def kill(self) -> None:
-        """Stop at once."""
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """A server on a folder, which has its database."""
-    folder.mkdir(parents=True, exist_ok=True)
-    server = Server(folder)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
