@@ -19,6 +19,7 @@ FAMILIES = {
     "refine": ("refinement", "#009E73"),
     "residual": ("residual update", "#C2579A"),
     "bridge": ("linear bridge", "#A67C00"),
+    "indi": ("InDI step", "#882255"),
     "pixel": ("in pixels", "#8C564B"),
     "identity": ("control: z stays", "#7F7F7F"),
     "stop": ("control: one step", "#222222"),
@@ -36,7 +37,7 @@ TITLES = {
     "frame": "acquired",
     "teacher_forced": "teacher-forced",
 }
-WORDS = {"z0": "ẑ₀", "z": "z"}
+WORDS = {"z0": "ẑ₀", "z": "z", "indi": "InDI"}
 
 
 def is_variant(name: str) -> bool:

@@ -46,4 +46,7 @@ def _spelling(degrader: str, anchor: str) -> Networks:
     def exchange(z: Any, leaving: Any, entering: Any) -> Any:
         return f"<{z[0]} {leaving[0]} {entering[0]}>", z[1] | leaving[1] | entering[1]
 
-    return Networks(R, G, P, lerp, exchange)
+    def match(z: Any, t: int) -> Any:
+        return f"{{{z[0]} {t}}}", z[1]
+
+    return Networks(R, G, P, lerp, exchange, match)

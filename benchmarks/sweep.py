@@ -204,7 +204,8 @@ def counted_calls() -> Iterator[Counter[str]]:
             return call
 
         G = {role: counted("G", network) for role, network in operators.G.items()}
-        return evaluate(wanted, z_T, Operators(counted("R", operators.R), G, counted("P", operators.P)), *others)
+        R, P = counted("R", operators.R), counted("P", operators.P)
+        return evaluate(wanted, z_T, operators._replace(R=R, G=G, P=P), *others)
 
     iterative.evaluate = counting  # type: ignore[assignment]
     try:

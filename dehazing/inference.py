@@ -18,6 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dehazing import schedules
+
 Latent = tuple[Tensor, ...]
 
 
@@ -31,6 +33,11 @@ def exchange(z: Latent, leaving: Latent, entering: Latent) -> Latent:
     return tuple(a - b + c for a, b, c in zip(z, leaving, entering, strict=True))
 
 
+def no_moments(z: Latent, t: int) -> Latent:
+    """What stands for `match` where no moments are known: refuses."""
+    raise ValueError("`match: moments` needs the moments of the training series at every level, but was given none.")
+
+
 class Networks(NamedTuple):
     """The frozen operators of the loop, acting on a batch of latents, and the arithmetic between them."""
 
@@ -39,6 +46,7 @@ class Networks(NamedTuple):
     P: Callable[[Latent], Latent]  # E∘Dec, the projection through the HVAE
     lerp: Callable[[Latent, Latent, float], Latent] = lerp
     exchange: Callable[[Latent, Latent, Latent], Latent] = exchange
+    match: Callable[[Latent, int], Latent] = no_moments  # (z, t) → z with the training series' moments at level t
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,10 @@ class Settings:
     T: int
     combine_alpha: Sequence[float] = ()  # of Eq. 22-23, for the combinations
     num_refinements: int = 0
-    haze_alpha: Sequence[float] = ()  # of Eq. 2, fitted on the training series, for the linear bridge
+    haze_alpha: Sequence[float] = ()  # of Eq. 2, fitted on the training series, for the bridge and the InDI step
     reference: str = "previous"  # the combinations' other end: the previous latent, or the first (T)
     refine_level: str = "same"  # the level that refinements of R tell the restorer: same (t) or lowest (1)
+    match: str = "none"  # what R sees below T: z_t as it is (none, the source's form), or brought to level t's moments
 
 
 class Trajectory(NamedTuple):
@@ -67,7 +76,7 @@ def direct(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
         z0_hat = networks.R(z_t, t)  # Eq. 18
         _record(trajectory, z_t, z0_hat)
         if t > 1:
-            z_t = networks.G(z0_hat, t - 1, z_t)  # Eq. 19
+            z_t = _arrived(networks.G(z0_hat, t - 1, z_t), t - 1, networks, settings)  # Eq. 19
     return trajectory
 
 
@@ -80,6 +89,7 @@ def combine_z(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory
         if t > 1:
             z_tilde = networks.G(z0_hat, t - 1, z_t)  # Eq. 21
             z_t = networks.lerp(_reference(settings, z_t, z_T), z_tilde, settings.combine_alpha[t])  # Eq. 22
+            z_t = _arrived(z_t, t - 1, networks, settings)
     return trajectory
 
 
@@ -88,7 +98,7 @@ def combine_z0(z_T: Latent, networks: Networks, settings: Settings) -> Trajector
     z0_hat = z0_first = networks.R(z_T, settings.T)
     trajectory, z_t = Trajectory([z_T], [z0_hat]), z_T
     for t in range(settings.T, 1, -1):
-        z_t = networks.G(z0_hat, t - 1, z_t)  # Eq. 21
+        z_t = _arrived(networks.G(z0_hat, t - 1, z_t), t - 1, networks, settings)  # Eq. 21
         reference = _reference(settings, z0_hat, z0_first)
         z0_hat = networks.lerp(reference, networks.R(z_t, t - 1), settings.combine_alpha[t])  # Eq. 23
         _record(trajectory, z_t, z0_hat)
@@ -102,6 +112,7 @@ def combine_both(z_T: Latent, networks: Networks, settings: Settings) -> Traject
     for t in range(settings.T, 1, -1):
         z_tilde = networks.G(z0_hat, t - 1, z_t)
         z_t = networks.lerp(_reference(settings, z_t, z_T), z_tilde, settings.combine_alpha[t])  # Eq. 22
+        z_t = _arrived(z_t, t - 1, networks, settings)
         reference = _reference(settings, z0_hat, z0_first)
         z0_hat = networks.lerp(reference, networks.R(z_t, t - 1), settings.combine_alpha[t])  # Eq. 23
         _record(trajectory, z_t, z0_hat)
@@ -115,7 +126,8 @@ def refine_G(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
         z0_hat = networks.R(z_t, t)
         _record(trajectory, z_t, z0_hat)
         if t > 1:
-            z_t = _refined_by_G(networks.G(z0_hat, t - 1, z_t), z_t, t, networks, settings)
+            z_next = _refined_by_G(networks.G(z0_hat, t - 1, z_t), z_t, t, networks, settings)
+            z_t = _arrived(z_next, t - 1, networks, settings)
     return trajectory
 
 
@@ -126,7 +138,7 @@ def refine_R(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
         z0_hat = _refined_by_R(networks.R(z_t, t), t, networks, settings)
         _record(trajectory, z_t, z0_hat)
         if t > 1:
-            z_t = networks.G(z0_hat, t - 1, z_t)
+            z_t = _arrived(networks.G(z0_hat, t - 1, z_t), t - 1, networks, settings)
     return trajectory
 
 
@@ -137,7 +149,8 @@ def refine_both(z_T: Latent, networks: Networks, settings: Settings) -> Trajecto
         z0_hat = _refined_by_R(networks.R(z_t, t), t, networks, settings)
         _record(trajectory, z_t, z0_hat)
         if t > 1:
-            z_t = _refined_by_G(networks.G(z0_hat, t - 1, z_t), z_t, t, networks, settings)
+            z_next = _refined_by_G(networks.G(z0_hat, t - 1, z_t), z_t, t, networks, settings)
+            z_t = _arrived(z_next, t - 1, networks, settings)
     return trajectory
 
 
@@ -150,7 +163,7 @@ def residual(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
         if t > 1:
             here, there = networks.G(z0_hat, t, z_above), networks.G(z0_hat, t - 1, z_t)
             z_above = z_t
-            z_t = networks.exchange(z_t, here, there)
+            z_t = _arrived(networks.exchange(z_t, here, there), t - 1, networks, settings)
     return trajectory
 
 
@@ -162,13 +175,30 @@ def bridge(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
         _record(trajectory, z_t, z0_hat)
         if t > 1:
             z_t = networks.lerp(z0_hat, z_T, settings.haze_alpha[t - 1])  # Eq. 2
+            z_t = _arrived(z_t, t - 1, networks, settings)
+    return trajectory
+
+
+def indi(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
+    """Without training: z_t moves towards its prediction, by the share of its haze that a level less takes away.
+
+    z_{t-1} = (alpha_{t-1} / alpha_t) z_t + (1 - alpha_{t-1} / alpha_t) z0_hat with the fitted haze_alpha, the step of
+    InDI (Delbracio and Milanfar 2023) along Eq. 2. Unlike the bridge it goes on from where it stands, not from z_T.
+    """
+    trajectory, z_t, left = Trajectory([], []), z_T, schedules.remaining(settings.haze_alpha)
+    for t in range(settings.T, 0, -1):
+        z0_hat = networks.R(z_t, t)
+        _record(trajectory, z_t, z0_hat)
+        if t > 1:
+            z_t = _arrived(networks.lerp(z0_hat, z_t, left[t]), t - 1, networks, settings)
     return trajectory
 
 
 def identity(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
     """Control: the latent stays where it is, and only the level that R is told goes down."""
-    z0_hats = [networks.R(z_T, t) for t in range(settings.T, 0, -1)]
-    return Trajectory([z_T] * settings.T, z0_hats)
+    below = range(settings.T - 1, 0, -1)
+    z = [z_T, *(_arrived(z_T, t, networks, settings) for t in below)]
+    return Trajectory(z, [networks.R(z_t, settings.T - k) for k, z_t in enumerate(z)])
 
 
 def stop(z_T: Latent, networks: Networks, settings: Settings) -> Trajectory:
@@ -187,14 +217,16 @@ VARIANTS: dict[str, Callable[[Latent, Networks, Settings], Trajectory]] = {
     "refine_both": refine_both,
     "residual": residual,
     "bridge": bridge,
+    "indi": indi,
     "identity": identity,
     "stop": stop,
 }
 COMBINATIONS = ("combine_z", "combine_z0", "combine_both")  # these use combine_alpha and reference
 REFINEMENTS = ("refine_G", "refine_R", "refine_both")  # these use num_refinements
-WITHOUT_G = ("bridge", "identity", "stop")  # these call no degrader
+WITHOUT_G = ("bridge", "indi", "identity", "stop")  # these call no degrader
 REFERENCES = ("previous", "first")
 REFINE_LEVELS = ("same", "lowest")
+MATCHES = ("none", "moments")  # `none` is the source's form; `stop` never goes below T, so it has nothing to match
 
 
 def _refined_by_R(z0_hat: Latent, t: int, networks: Networks, settings: Settings) -> Latent:
@@ -206,8 +238,14 @@ def _refined_by_R(z0_hat: Latent, t: int, networks: Networks, settings: Settings
 
 def _refined_by_G(z: Latent, z_t: Latent, t: int, networks: Networks, settings: Settings) -> Latent:
     for _ in range(settings.num_refinements):
-        z = networks.G(networks.R(networks.P(z), t - 1), t - 1, z_t)
+        z = _arrived(networks.P(z), t - 1, networks, settings)
+        z = networks.G(networks.R(z, t - 1), t - 1, z_t)
     return z
+
+
+def _arrived(z: Latent, t: int, networks: Networks, settings: Settings) -> Latent:
+    """A latent that the loop takes as z_t to R: as it is, or brought to the moments of level t."""
+    return networks.match(z, t) if settings.match == "moments" else z
 
 
 def _reference(settings: Settings, previous: Latent, first: Latent) -> Latent:

@@ -7,7 +7,8 @@ One shape serves both meanings of the source's letter: as `haze_alpha` of Eq. 2 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -106,3 +107,11 @@ def fitted(x: Tensor) -> Tensor:
     best = ((x - x_0) * haze).sum(dims) / haze.square().sum(dims).clamp(min=1e-12)
     best[0], best[-1] = 0, 1
     return best.clamp(0, 1)
+
+
+def remaining(haze_alpha: Sequence[float]) -> list[float]:
+    """alpha_{t-1} / alpha_t: the share of the haze at level t that is still there one level below (T + 1,).
+
+    Within [0, 1], though a fitted schedule may fall; 1 where level t has no haze. Entry 0 is unused.
+    """
+    return [1.0, *(min(1.0, below / here) if here > 0 else 1.0 for below, here in pairwise(haze_alpha))]

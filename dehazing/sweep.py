@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dehazing.inference import Networks, exchange, lerp
+from dehazing.inference import Networks, exchange, lerp, no_moments
 
 Latent = tuple[Tensor, ...]
 NETWORKS = ("R", "G", "P")
@@ -25,7 +25,7 @@ NETWORKS = ("R", "G", "P")
 class Symbol:
     """A latent that is not computed yet: an operation, its arguments that are no latents, and its inputs."""
 
-    operation: str  # z_T | R | G | P | lerp | exchange
+    operation: str  # z_T | R | G | P | lerp | exchange | match
     arguments: tuple[Hashable, ...] = ()
     inputs: tuple[Symbol, ...] = ()
 
@@ -36,6 +36,7 @@ class Operators(NamedTuple):
     R: Callable[[Latent, int], Latent]
     G: Mapping[str, Callable[..., Latent]]  # of each degrader: (z0_hat, s) or (z0_hat, s, anchor)
     P: Callable[[Latent], Latent]
+    match: Callable[[Latent, int], Latent] = no_moments  # (z, t) → z with the moments of level t
 
 
 class Sweep:
@@ -70,7 +71,10 @@ class Sweep:
         def exchanged(z: Any, leaving: Any, entering: Any) -> Any:
             return self._symbol("exchange", z, leaving, entering)
 
-        return Networks(R, G, P, combined, exchanged)
+        def matched(z: Any, t: int) -> Any:
+            return self._symbol("match", z, arguments=(t,))
+
+        return Networks(R, G, P, combined, exchanged, matched)
 
     def _symbol(self, operation: str, *inputs: Symbol, arguments: tuple[Hashable, ...] = ()) -> Symbol:
         key = (operation, arguments, inputs)  # symbols count by identity, which their own keys have made equality
@@ -173,7 +177,8 @@ def _apply(symbol: Symbol, operators: Operators, inputs: list[Latent]) -> Latent
     if symbol.operation == "G":
         name, s = symbol.arguments
         return operators.G[str(name)](inputs[0], s, *inputs[1:])
-    operation: Any = {"R": operators.R, "P": operators.P, "lerp": lerp, "exchange": exchange}[symbol.operation]
+    arithmetic = {"lerp": lerp, "exchange": exchange, "match": operators.match}
+    operation: Any = {"R": operators.R, "P": operators.P, **arithmetic}[symbol.operation]
     return operation(*inputs, *symbol.arguments)
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 from optuna import Trial
 
-from dehazing.inference import COMBINATIONS, REFERENCES, REFINE_LEVELS, REFINEMENTS, VARIANTS
+from dehazing.inference import COMBINATIONS, MATCHES, REFERENCES, REFINE_LEVELS, REFINEMENTS, VARIANTS
 from search_spaces import alpha
 from search_spaces.ranges import Ranges, suggest
 
 RANGES: dict[str, dict[str, Any]] = {
     # scientific
     "variant": {"choices": tuple(VARIANTS)},
+    "match": {"choices": MATCHES},
     **alpha.prefixed("alpha/"),
     "direction": {"choices": ("rising", "falling")},
     "reference": {"choices": REFERENCES},
@@ -26,6 +27,8 @@ RANGES: dict[str, dict[str, Any]] = {
 def space(trial: Trial, ranges: Ranges = RANGES) -> None:
     """The variant, and only what it uses: a combination its alpha_t and reference, a refinement its number."""
     variant = suggest(trial, "variant", ranges)
+    if variant != "stop":  # which sees z_T alone
+        suggest(trial, "match", ranges)
     if variant in COMBINATIONS:
         alpha.space(trial, ranges, "alpha/")
         suggest(trial, "direction", ranges)

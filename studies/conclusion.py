@@ -145,14 +145,14 @@ def instances_of(investigation: Investigation, without: Collection[str] = ()) ->
     return instances(studies, configs, loops, without)
 
 
-def best_settings(study: Study, trials: list[FrozenTrial]) -> dict[tuple[str, str], dict[str, Any]]:
-    """(variant, reference) and (variant, "") → the settings of that variant's best feasible trial, where it has one."""
+def best_settings(study: Study, trials: list[FrozenTrial]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """(variant, reference or "", match) → the settings of the best feasible trial of that variant, where it has one."""
     sign = 1 if study.objective[0].mode == "max" else -1
-    result: dict[tuple[str, str], dict[str, Any]] = {}
+    result: dict[tuple[str, str, str], dict[str, Any]] = {}
     for trial in sorted(journal.feasible(trials), key=lambda t: (-sign * t.values[0], t.number)):
         suggestion = nested(trial.params)
-        for key in ((suggestion["variant"], suggestion.get("reference", "")), (suggestion["variant"], "")):
-            result.setdefault(key, suggestion)
+        for reference in (suggestion.get("reference", ""), ""):
+            result.setdefault((suggestion["variant"], reference, suggestion.get("match", "none")), suggestion)
     return result
 
 

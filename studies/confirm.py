@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
-from dehazing.inference import COMBINATIONS, REFERENCES, VARIANTS, WITHOUT_G
+from dehazing.inference import COMBINATIONS, MATCHES, REFERENCES, VARIANTS, WITHOUT_G
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
 from dehazing.strict import nearest
@@ -105,20 +106,25 @@ def check_names(studies: Mapping[str, Study]) -> None:
 
 
 def loop_configurations(
-    study: Study, settings: Mapping[tuple[str, str], Mapping[str, Any]], domains: Mapping[str, str]
+    study: Study, settings: Mapping[tuple[str, str, str], Mapping[str, Any]], domains: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Every variant with the chosen degrader, and with each control degrader those that the study lists for it.
 
-    settings: (variant, reference) → its best searched settings; a variant that was not searched takes the
-    defaults. domains: control → domain of its degrader. A combination is run with each of its references.
+    settings: (variant, reference, match) → its best searched settings; a variant that was not searched takes the
+    defaults. domains: control → domain of its degrader. A combination is run with each of its references; what was
+    searched with matched moments stands, as "…_matched", beside the variant's own form.
     """
     lists = {"degrader": list(VARIANTS), **{control: list(names) for control, names in study.controls.items()}}
     result = []
     for role, variants in lists.items():
         for variant in variants:
-            for reference in REFERENCES if variant in COMBINATIONS else ("",):
-                chosen = dict(settings.get((variant, reference)) or settings.get((variant, "")) or {})
-                chosen |= {"variant": variant, "name": "_".join(filter(None, [variant, reference]))}
+            references = REFERENCES if variant in COMBINATIONS else ("",)
+            for reference, match in product(references, MATCHES):
+                if match != "none" and (role != "degrader" or (variant, reference, match) not in settings):
+                    continue
+                chosen = dict(settings.get((variant, reference, match)) or settings.get((variant, "", match)) or {})
+                ending = "matched" if match != "none" else ""
+                chosen |= {"variant": variant, "name": "_".join(filter(None, [variant, reference, ending]))}
                 if reference:
                     chosen["reference"] = reference
                 if role != "degrader":

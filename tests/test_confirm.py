@@ -116,7 +116,7 @@ def test_without_a_shipped_study_there_is_no_confirmation(tmp_path: Path, capsys
 def test_the_best_settings_of_a_variant_hold_the_constraints() -> None:
     study = read_studies(["iterative"], "smoke")["iterative"]
     trials = [trial(0, 1.0, 0.0), trial(1, 3.0, 0.2), trial(2, 2.0, -0.1)]
-    assert best_settings(study, trials)["refine_G", ""]["num_refinements"] == 2
+    assert best_settings(study, trials)["refine_G", "", "none"]["num_refinements"] == 2
     assert best_settings(study, trials[1:2]) == {}
 
 

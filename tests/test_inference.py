@@ -52,12 +52,37 @@ HALVES = Networks(  # small enough to follow by hand
         ("refine_both", {}, [8, 3.25, 1.15625], [1.5, 0.3125, -0.2109375]),
         ("residual", {}, [8, 7, 6], [4, 3.5, 3]),
         ("bridge", {}, [8, 6, 4.25], [4, 3, 2.125]),
+        ("indi", {}, [8, 6, 4.5], [4, 3, 2.25]),
         ("identity", {}, [8, 8, 8], [4, 4, 4]),
         ("stop", {}, [8, 8, 8], [4, 4, 4]),
     ],
 )
 def test_by_hand(variant, others, z, z0_hat):
     trajectory = VARIANTS[variant](number(8.0), HALVES, settings(**others))
+    assert [float(group[0]) for group in trajectory.z] == z
+    assert [float(group[0]) for group in trajectory.z0_hat] == z0_hat
+
+
+@pytest.mark.parametrize(
+    ("variant", "z", "z0_hat"),
+    [
+        ("direct", [8, 5, 2.5], [4, 2.5, 1.25]),
+        ("combine_z", [8, 6, 4], [4, 3, 2]),
+        ("combine_z0", [8, 5, 3.25], [4, 3.25, 2.4375]),
+        ("combine_both", [8, 6, 4.25], [4, 3.5, 2.8125]),
+        ("refine_G", [8, 3, 0.25], [4, 1.5, 0.125]),
+        ("refine_R", [8, 2.5, 0.125], [1.5, 0.125, -0.46875]),
+        ("residual", [8, 6, 4], [4, 3, 2]),
+        ("bridge", [8, 5, 2.875], [4, 2.5, 1.4375]),
+        ("indi", [8, 5, 2.75], [4, 2.5, 1.375]),
+        ("identity", [8, 7, 7], [4, 3.5, 3.5]),
+        ("stop", [8, 8, 8], [4, 4, 4]),
+    ],
+)
+def test_matching_by_hand(variant, z, z0_hat):
+    """`match` subtracts 1 from whatever comes to R below T, and the loop goes on from that."""
+    networks = HALVES._replace(match=lambda z, t: (z[0] - 1,))
+    trajectory = VARIANTS[variant](number(8.0), networks, settings(match="moments"))
     assert [float(group[0]) for group in trajectory.z] == z
     assert [float(group[0]) for group in trajectory.z0_hat] == z0_hat
 
@@ -194,6 +219,41 @@ def test_refinements_of_R_may_tell_it_the_lowest_level():
     seen.clear()
     VARIANTS["refine_R"](TRUE[T], networks, settings())
     assert seen == [3, 3, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_brought_to_the_moments_of_a_level_is_what_R_sees_there(variant):
+    """For every way to iterate, without its refinements of R: those see no z_t."""
+    networks, matched_at = arbitrary(), []
+
+    def match(z, t):
+        matched_at.append(t)
+        return tuple(torch.full_like(group, float(t)) for group in z)
+
+    def R(z, t):
+        assert t == T or variant == "stop" or all(bool((group == t).all()) for group in z)
+        return networks.R(z, t)
+
+    K = 0 if variant in ("refine_R", "refine_both") else 1
+    with_match = networks._replace(R=R, match=match)
+    trajectory = VARIANTS[variant](TRUE[T], with_match, settings(K=K, match="moments"))
+    assert close(trajectory.z[0], TRUE[T])
+    assert set(matched_at) == (set() if variant == "stop" else {1, 2})
+    assert variant == "stop" or float(trajectory.z[-1][0].mean()) == 1.0
+
+
+def test_matching_needs_the_moments():
+    with pytest.raises(ValueError, match="needs the moments"):
+        VARIANTS["direct"](TRUE[T], arbitrary(), settings(match="moments"))
+
+
+def test_the_InDI_step_follows_the_line_to_an_exact_prediction():
+    schedule = settings().haze_alpha
+    z_T = TRUE[T]
+    trajectory = VARIANTS["indi"](z_T, arbitrary()._replace(R=oracle_R), settings())
+    for k, z in enumerate(trajectory.z):  # Eq. 2 at every level, as the bridge has it
+        expected = tuple((1 - schedule[T - k]) * a + schedule[T - k] * b for a, b in zip(TRUE[0], z_T, strict=True))
+        assert close(z, expected)
 
 
 def test_every_list_names_variants():

@@ -41,9 +41,14 @@ CONFIGURATIONS = [
     Configuration("refine_R", num_refinements=2, refine_level="lowest"),
     Configuration("refine_both", num_refinements=1, degrader="anchored"),
     Configuration("residual"),
+    Configuration("indi"),
+    Configuration("direct", match="moments"),
+    Configuration("refine_both", num_refinements=1, match="moments", name="refine_both_matched"),
     Configuration("stop"),
     Configuration("combine_z0", CONSTANT, degrader="pixels", domain="pixels"),
     Configuration("bridge", domain="pixels"),
+    Configuration("indi", domain="pixels"),
+    Configuration("direct", degrader="pixels", domain="pixels", match="moments"),
 ]
 
 

@@ -91,3 +91,8 @@ def test_the_s_curve_has_exact_ends(steepness, midpoint):
         combined = schedules.combine_alpha(schedule, 4, direction)
         assert (float(combined[4]), float(combined[1])) == ends
         assert combined.dtype == torch.float64 and ((combined >= 0) & (combined <= 1)).all()
+
+
+def test_what_remains_of_the_haze_one_level_below():
+    assert schedules.remaining([0.0, 0.25, 0.5, 1.0]) == [1.0, 0.0, 0.5, 0.5]
+    assert schedules.remaining([0.0, 0.0, 0.6, 0.3, 1.0]) == [1.0, 1.0, 0.0, 1.0, 0.3], "no level adds haze"

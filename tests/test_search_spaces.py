@@ -68,6 +68,7 @@ def test_only_what_the_variant_uses_exists() -> None:
         variant = trial.params["variant"]
         assert ("alpha/kind" in trial.params) == (variant in COMBINATIONS)
         assert ("num_refinements" in trial.params) == (variant in REFINEMENTS)
+        assert "match" in trial.params
 
 
 def test_names_nest_at_the_slash() -> None:

@@ -182,6 +182,21 @@ def test_the_loops_come_last_and_go_on_without_a_control_that_failed(tmp_path):
     assert "direct_anchored" in names and "bridge_pixels" in names and "direct_pixels" not in names
 
 
+def test_what_was_searched_with_matched_moments_is_confirmed_beside_the_source_form_under_its_own_name():
+    study = read_studies(["iterative"], "smoke")["iterative"]
+    searched = {
+        ("direct", "", "moments"): {"variant": "direct", "match": "moments"},
+        ("combine_z", "first", "moments"): {"variant": "combine_z", "reference": "first", "match": "moments"},
+        ("combine_z", "", "moments"): {"variant": "combine_z", "reference": "first", "match": "moments"},
+    }
+    loops = loop_configurations(study, searched, {"anchored": "latents", "pixels": "pixels"})
+    by_name = {loop["name"]: loop for loop in loops}
+    assert len(by_name) == len(loops)
+    matched = {name for name, loop in by_name.items() if loop.get("match") == "moments"}
+    assert matched == {"direct_matched", "combine_z_first_matched"}
+    assert by_name["direct"] == {"variant": "direct", "name": "direct"}, "the source's form stays"
+
+
 @pytest.mark.parametrize(
     ("point", "lost"),
     [

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,8 +19,8 @@ SHAPES = ((2, 8, 8), (3, 4, 4))
 DEGRADERS = {"blind": "none", "on z_T": "z_T", "on z_t": "z_t"}
 
 
-def settings(alpha=(), K=0, reference="previous", refine_level="same"):
-    return Settings(T, list(alpha), K, HAZE_ALPHA, reference, refine_level)
+def settings(alpha=(), K=0, reference="previous", refine_level="same", match="none"):
+    return Settings(T, list(alpha), K, HAZE_ALPHA, reference, refine_level, match)
 
 
 SCHEDULES = [
@@ -35,7 +36,8 @@ CONFIGURATIONS = [
     (variant, degrader, chosen)
     for variant in VARIANTS
     for degrader in (DEGRADERS if variant not in WITHOUT_G else ["blind"])
-    for chosen in SETTINGS.get(variant, [settings()])
+    for unmatched in SETTINGS.get(variant, [settings()])
+    for chosen in (unmatched, replace(unmatched, match="moments"))
 ]
 
 
@@ -55,7 +57,11 @@ def P(z):
     return tuple(0.9 * z_i + 0.01 for z_i in z)
 
 
-OPERATORS = Operators(R, {name: G_of(factor) for factor, name in enumerate(DEGRADERS)}, P)
+def match(z, t):
+    return tuple((z_i - z_i.mean((2, 3), keepdim=True)) * (1 - 0.1 * t) for z_i in z)
+
+
+OPERATORS = Operators(R, {name: G_of(factor) for factor, name in enumerate(DEGRADERS)}, P, match)
 
 
 def z_T():
@@ -99,7 +105,7 @@ def by_the_loop(variant, degrader, chosen):
     def G(z0_hat, s, z_t):
         return OPERATORS.G[degrader](z0_hat, s, *{"none": (), "z_T": (start,), "z_t": (z_t,)}[anchor])
 
-    return VARIANTS[variant](start, Networks(R, G, P), chosen)
+    return VARIANTS[variant](start, Networks(R, G, P, match=match), chosen)
 
 
 def test_every_trajectory_is_that_of_the_loop_alone_to_the_bit():
@@ -133,7 +139,8 @@ def test_the_networks_are_called_once_for_every_distinct_prefix(configurations):
 
         return call
 
-    operators = Operators(counted("R", R), {name: counted("G", G) for name, G in OPERATORS.G.items()}, counted("P", P))
+    G = {name: counted("G", G) for name, G in OPERATORS.G.items()}
+    operators = Operators(counted("R", R), G, counted("P", P), match)
     _, reported = evaluated(configurations, operators=operators)
     assert called == {name: reported[name] for name in NETWORKS} == distinct(configurations)
     assert called == calls(symbols(trajectories_of(Sweep(), configurations)))
@@ -143,6 +150,15 @@ def test_what_no_trajectory_needs_is_not_computed():
     stay = [("combine_z", "blind", settings([0.0] * (T + 1)))]  # leaves each z where it is
     assert distinct(stay)["G"] == 0
     assert evaluated(stay)[1]["G"] == 0
+
+
+def test_matched_trajectories_share_the_way_to_where_they_part_and_what_they_stand_at():
+    matched = [("direct", "blind", settings()), ("direct", "blind", settings(match="moments"))]
+    assert distinct(matched) == calls(symbols(trajectories_of(Sweep(), matched)))
+    assert distinct(matched)["R"] == 2 * T - 1, "the first step is one"
+    assert distinct(matched)["G"] == 2 * (T - 1) - 1, "so is what G makes of it"
+    some = [(variant, "blind", settings(match="moments")) for variant in ("direct", "refine_G", "refine_R")]
+    assert distinct(some) == distinct(some[:1]), "without refinements all three are one"
 
 
 def test_a_blind_degrader_shares_what_an_anchored_one_does_not():
@@ -172,7 +188,8 @@ def test_no_more_latents_are_held_than_one_trajectory_has():
 
         sweep = Sweep()
         wanted = symbols(trajectories_of(sweep, configurations))
-        operators = Operators(watched(R), {name: watched(G) for name, G in OPERATORS.G.items()}, watched(P))
+        G = {name: watched(G) for name, G in OPERATORS.G.items()}
+        operators = Operators(watched(R), G, watched(P), match)
         evaluate(wanted, z_T(), operators, lambda latents: None)
         return most
 

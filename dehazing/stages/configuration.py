@@ -23,6 +23,7 @@ class Configuration:
     reference: str = "previous"
     num_refinements: int = 1
     refine_level: str = "same"
+    match: str = "none"  # z_t as R sees it: none, as it is (the source's form) | moments, at those of its level
     # fixed
     degrader: str = "degrader"  # role of the upstream degrader; unused by the variants without G
     domain: str = "latents"
@@ -33,6 +34,7 @@ class Configuration:
             ("variant", self.variant, tuple(inference.VARIANTS)),
             ("reference", self.reference, inference.REFERENCES),
             ("refine_level", self.refine_level, inference.REFINE_LEVELS),
+            ("match", self.match, inference.MATCHES),
             ("domain", self.domain, DOMAINS),
         ):
             if value not in valid:
@@ -64,4 +66,5 @@ class Configuration:
             haze_alpha=haze_alpha,
             reference=self.reference,
             refine_level=self.refine_level,
+            match=self.match,
         )

@@ -19,13 +19,14 @@ from torch import Tensor
 from dehazing import schedules
 from dehazing.data.latents import Latent, at_level
 from dehazing.data.series import Series
+from dehazing.moments import Moments, moments_of
 from dehazing.stages import hdn, unet, weights
 from dehazing.stages.hvae import reconstruct
 from dehazing.stages.images import reference
 from dehazing.stages.loop_domain import LoopDomain
 from dehazing.stages.scores import Columns, measured_images, measured_latents
 
-KEPT = 2  # of each kind: splits, and of a split the latents, haze_alpha and scores
+KEPT = 2  # of each kind: splits, and of a split the latents, what is fitted and scores
 Made = TypeVar("Made")
 
 
@@ -46,6 +47,13 @@ class Scored(NamedTuple):
     pictures: dict[str, Tensor]
 
 
+class Fitted(NamedTuple):
+    """What the loop takes from the training series without training: haze_alpha (T + 1,) and the levels' moments."""
+
+    haze_alpha: Tensor
+    moments: Moments
+
+
 class Fields:
     """The fields of a split on the device: x (N, T + 1, Y, X), what is scored against: reference (N, Y, X)."""
 
@@ -60,14 +68,15 @@ class Fields:
         """E of every field and level; a tuple of (N, T + 1, C_i, h_i, w_i)."""
         return self._once("encoded", domain.encoder, lambda: domain.encode(self.x))
 
-    def haze_alpha(self, domain: LoopDomain, num_fields: int = 8) -> Tensor:
-        """haze_alpha of Eq. 2, (T + 1,), fitted on training fields in this domain."""
+    def fitted(self, domain: LoopDomain, num_fields: int = 8) -> Fitted:
+        """haze_alpha of Eq. 2 and the moments of every level, of training fields in this domain."""
 
-        def fit() -> Tensor:
+        def fit() -> Fitted:
             x_train = torch.from_numpy(self.series.x("train")[:num_fields]).to(self.device)
-            return schedules.fitted(torch.cat([group.flatten(2) for group in domain.encode(x_train)], 2))
+            z = domain.encode(x_train)
+            return Fitted(schedules.fitted(torch.cat([group.flatten(2) for group in z], 2)), moments_of(z))
 
-        return self._once("haze_alpha", (domain.encoder, num_fields), fit)
+        return self._once("fitted", (domain.encoder, num_fields), fit)
 
     def images(self, domain: LoopDomain, z: Latent) -> Tensor:
         """Dec(z), cropped to the fields; (N, Y, X)."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dehazing import inference
 from dehazing.data.latents import Latent, at_level
+from dehazing.moments import matched
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.bounds import require
@@ -137,7 +138,7 @@ class Stage:
     def _run(self, domain: LoopDomain, configurations: list[Configuration]) -> None:
         """The trajectories of one domain's configurations: as symbols, then evaluated on some fields at a time."""
         fields = self.fields
-        z, haze_alpha = fields.encoded(domain), fields.haze_alpha(domain)
+        z, haze_alpha = fields.encoded(domain), fields.fitted(domain).haze_alpha
         degraders = self._degraders(domain, configurations)
         if self.config.full:
             errors = {role: one_step_errors(G, anchor, z) for role, (G, anchor) in degraders.items()}
@@ -183,7 +184,10 @@ class Stage:
         def P(z: Latent) -> Latent:
             return domain.E(fields.images(domain, z)[:, None])
 
-        operators = Operators(domain.R, G, P)
+        def match(z: Latent, t: int) -> Latent:
+            return matched(z, t, fields.fitted(domain).moments)
+
+        operators = Operators(domain.R, G, P, match)
         for chunk in torch.arange(len(fields.x)).split(num_fields):
             z_T = tuple(group[chunk, T] for group in z)
             called = evaluate(wanted, z_T, operators, visit, at_once)
