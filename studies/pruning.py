@@ -5,22 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dehazing.pipeline.lease import holder
 from dehazing.pipeline.manifest import Damaged
 from dehazing.pipeline.manifest import check_size as check_entry
 from dehazing.pipeline.store import MANIFEST, Store, open_store
 from dehazing.pipeline.writing import writing
 from studies import journal
+from studies.driving import PRUNING, alone, is_worked_on
 from studies.reached import Reached, reached_by
 from studies.storage import other_users
 
-FORGOTTEN_S = 3600.0  # a lease of another machine that was not touched for so long is nobody's, whatever the clocks
 WANTED = "wanted.json"
 
 
@@ -87,7 +85,9 @@ def prune(arguments: argparse.Namespace) -> int:
     elif not arguments.yes:
         print(f"{size(waste.num_bytes)} would be dropped; add --yes to drop them.")
     else:
-        print(f"{size(drop(store, waste, roots, arguments.superseded))} dropped.")
+        with alone(roots):
+            num_bytes = drop(store, waste, roots, arguments.superseded)
+        print(f"{size(num_bytes)} dropped.")
     return 0
 
 
@@ -116,6 +116,8 @@ def find_waste(store: Store, files: Mapping[str, Mapping[str, int]], reached: Re
     """What can go; files: as `store.files()` gave them before `reached` was found."""
     waste = Waste()
     for address, names in files.items():
+        if address == PRUNING:
+            continue
         manifest = store.manifest(address) if MANIFEST in names else None
         if manifest is not None:
             waste.damaged += _damage(store, address, manifest, names)
@@ -124,7 +126,7 @@ def find_waste(store: Store, files: Mapping[str, Mapping[str, int]], reached: Re
         goes = address not in reached.addresses
         if not goes and not leftovers and not partial:
             continue
-        if _is_worked_on(store, address):
+        if is_worked_on(store, address):
             waste.worked_on += [address] if goes else []
         elif goes:
             (waste.unfinished if manifest is None else waste.unreached)[address] = sum(names.values())
@@ -137,21 +139,24 @@ def find_waste(store: Store, files: Mapping[str, Mapping[str, int]], reached: Re
 
 
 def drop(store: Store, waste: Waste, roots: Sequence[Path], superseded: bool = False) -> int:
-    """Drops what was found, but for what somebody reached or began to work on since; returns how many bytes."""
+    """Drops what was found, but for what somebody reached or began to work on since; returns how many bytes.
+
+    Nobody must begin meanwhile: see `alone`.
+    """
     reached = reached_by(store, roots, superseded)  # once more: much may have begun since
     num_bytes = 0
     for found in (waste.unreached, waste.unfinished):
         for address in found:
-            if address not in reached.addresses and not _is_worked_on(store, address):
+            if address not in reached.addresses and not is_worked_on(store, address):
                 store.drop(address)
                 num_bytes += found[address]
     for address in waste.checkpoints:
         asked = address in reached.under_way and not store.has(address)
-        if not asked and not _is_worked_on(store, address):
+        if not asked and not is_worked_on(store, address):
             store.clear_partial(address)
             num_bytes += waste.checkpoints[address]
     for address in waste.leftovers:
-        if not _is_worked_on(store, address):
+        if not is_worked_on(store, address):
             store.clear_leftovers(address)
             num_bytes += waste.leftovers[address]
     return num_bytes
@@ -207,10 +212,3 @@ def _damage(store: Store, address: str, manifest: Mapping, names: Mapping[str, i
 def _is_leftover(name: str, manifest: Mapping | None) -> bool:
     folder = name.partition("/")[0]
     return folder.startswith(("publishing-", "files-")) and folder != (manifest or {}).get("here")
-
-
-def _is_worked_on(store: Store, address: str) -> bool:
-    if holder(store, address) is None:
-        return False
-    claim = store.claims(address).look()
-    return claim is not None and time.time() - claim.touched_ns / 1e9 < FORGOTTEN_S

@@ -11,6 +11,7 @@ from pathlib import Path
 from dehazing.strict import nearest
 from studies import asking
 from studies.directions import cautions_of_directions
+from studies.driving import driving
 from studies.reading import study_names
 
 
@@ -23,7 +24,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Search the named studies and those they build on; with all of them also confirm and report."""
-    with asking.investigation(arguments) as investigation:
+    with asking.investigation(arguments) as investigation, driving(investigation.root):
         for caution in cautions_of_directions(investigation):
             investigation.progress.say(f"note: {caution}")
         investigation.prepare()

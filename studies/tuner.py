@@ -8,7 +8,6 @@ import signal
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,10 +20,11 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.lease import Owner, lease
+from dehazing.pipeline.lease import Owner
 from dehazing.pipeline.store import Store, Unwritable, writing
 from studies import journal
 from studies.budget import Budget, is_whole, locked
+from studies.driving import driving
 from studies.follower import Follower
 from studies.overhead import Overhead
 from studies.progress import Progress
@@ -73,7 +73,7 @@ def search(
         journal.enqueue(optuna_study, study)
     follower = Follower(study, optuna_study, how.tracker, how.progress, how.overhead, how.texts)
     follower.retell(*how.untold, how.store)
-    with _driver(how.root) as driver:
+    with driving(how.root) as driver:
         searcher = JournalSearch(
             study, optuna_study, space, make_pipeline, how.store, trial_config, follower, budget, how.slots, driver
         )
@@ -117,17 +117,6 @@ def _fit(study: Study, searcher: JournalSearch, follower: Follower, how: Search,
                 tuner.fit()
         finally:
             how.overhead.searched(time.perf_counter() - begun_s, searcher.optuna_s)
-
-
-@contextmanager
-def _driver(root: Path) -> Iterator[str]:
-    """The address of a lease in the results folder, held while a search goes on: so other hosts know that it does."""
-    drivers, address = Store(root), f"drivers/{uuid.uuid4().hex[:16]}"
-    try:
-        with lease(drivers, address):
-            yield address
-    finally:
-        drivers.drop(address)
 
 
 class Stopping(FIFOScheduler):
