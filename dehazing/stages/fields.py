@@ -19,12 +19,13 @@ from torch import Tensor
 from dehazing import schedules
 from dehazing.data.latents import Latent, at_level
 from dehazing.data.series import Series
+from dehazing.metrics.reference import Reference
 from dehazing.moments import Moments, moments_of
 from dehazing.stages import hdn, unet, weights
 from dehazing.stages.hvae import reconstruct
 from dehazing.stages.images import reference
 from dehazing.stages.loop_domain import LoopDomain
-from dehazing.stages.scores import Columns, measured_images, measured_latents
+from dehazing.stages.scores import Columns, measured_images, measured_latents, refused
 
 KEPT = 2  # of each kind: splits, and of a split the latents, what is fitted and scores
 Made = TypeVar("Made")
@@ -62,6 +63,7 @@ class Fields:
         self.names = series.names(split)
         self.x = torch.from_numpy(series.x(split)).to(device)
         self.reference = reference(series, split).to(device)
+        self.is_truth = series.truth(split) is not None  # or the clean frames, which is all that a real series has
         self._kept: dict[str, OrderedDict[Hashable, Any]] = {}
 
     def encoded(self, domain: LoopDomain) -> Latent:
@@ -82,25 +84,34 @@ class Fields:
         """Dec(z), cropped to the fields; (N, Y, X)."""
         return domain.Dec(z)[:, 0, : self.x.shape[-2], : self.x.shape[-1]]
 
+    def scored_against(self, chosen: Tensor | slice = slice(None)) -> Reference:
+        """The reference of some fields, with room for what the scores of several predictions share."""
+        return Reference(self.reference[chosen], self.is_truth)
+
+    def refused(self) -> dict[str, str]:
+        """Column of the evaluation table → why its metric does not apply to these fields."""
+        of_each = (self.scored_against(slice(i, i + 1)) for i in range(len(self.x)))
+        return self._once("refused", (), lambda: refused(of_each))
+
     def one_shots(self, upstreams: Mapping[str, Path], seed: int, every_level: bool) -> Scored:
         """What takes one step, from every level or T alone: input, UNet, HDN; at T the ceiling; the pictures at T.
 
         `autoencoded` is Dec(E(x_t)), the latent route without restoration; the ceilings are Dec(E(x_0)), of the
-        acquired frame and of what is scored against.
+        acquired frame and of what is scored against. Fully scored where every level is.
         """
         folders = {name: upstreams[name] for name in ("unet", "hdn", "hvae")}
         key = (*folders.values(), seed, every_level)
         return self._once("one_shots", key, lambda: self._one_shots(folders, seed, every_level))
 
     def teacher_forced(self, domain: LoopDomain) -> Scored:
-        """Control: R on the true latent of every level, what the loop would give with an oracle for G."""
+        """Control: R on the true latent of every level, what the loop would give with an oracle for G; fully scored."""
         return self._once("teacher_forced", domain.folders, lambda: self._teacher_forced(domain))
 
     @torch.no_grad()
     def _one_shots(self, folders: Mapping[str, Path], seed: int, every_level: bool) -> Scored:
         networks = {name: weights.kept(folder, self.device) for name, folder in folders.items()}
         num_samples = json.loads((folders["hdn"] / "config.json").read_text())["config"]["num_samples"]
-        scored, T = Scored([], {}), self.T
+        scored, T, against = Scored([], {}), self.T, self.scored_against()
         for level in range(T, 0 if every_level else T - 1, -1):
             x_t = self.x[:, level]
             images = {
@@ -111,24 +122,24 @@ class Fields:
             }
             scored.pictures.update({} if scored.pictures else images)
             scored.rows.extend(
-                Row(name, level, T - level, measured_images(restored, self.reference))
+                Row(name, level, T - level, measured_images(restored, against, every_level))
                 for name, restored in images.items()
             )
         for name, clean in (("ceiling_frame", self.x[:, 0]), ("ceiling_truth", self.reference)):
             scored.pictures[name] = reconstruct(networks["hvae"], clean)
-            scored.rows.append(Row(name, T, 0, measured_images(scored.pictures[name], self.reference)))
+            scored.rows.append(Row(name, T, 0, measured_images(scored.pictures[name], against, every_level)))
         return scored
 
     @torch.no_grad()
     def _teacher_forced(self, domain: LoopDomain) -> Scored:
-        z = self.encoded(domain)
+        z, against = self.encoded(domain), self.scored_against()
         restored = domain.restored(z)
         rows = []
         for level in range(self.T, 0, -1):
             per_field = [tuple(part[i : i + 1, level] for part in restored) for i in range(len(self.x))]
             images = torch.cat([self.images(domain, z0_hat) for z0_hat in per_field])
             z_t = at_level(z, level)
-            measured = measured_images(images, self.reference), measured_latents(z_t, z_t)
+            measured = measured_images(images, against, full=True), measured_latents(z_t, z_t)
             rows.append(Row("teacher_forced", level, self.T - level, *measured))
         return Scored(rows, {"teacher_forced": images})
 

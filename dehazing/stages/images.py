@@ -30,12 +30,13 @@ class Images:
         self.train_with_target = torch.from_numpy(np.concatenate([train, target], 1)).to(device)
         self.validation = torch.from_numpy(series.x("validation")).to(device)
         self.validation_reference = reference(series, "validation").to(device)  # (N, Y, X)
+        self._scored_against = metrics.Reference(self.validation_reference, truth is not None)
 
     def score(self, x0_hat: Tensor) -> dict[str, float]:
         """Mean PSNR over the validation fields, as stated and range-invariant; x0_hat (N, Y, X)."""
         return {
-            "val/psnr": float(metrics.psnr(x0_hat, self.validation_reference).mean()),
-            "val/psnr_ri": float(metrics.psnr_ri(x0_hat, self.validation_reference).mean()),
+            "val/psnr": float(metrics.psnr(x0_hat, self._scored_against).mean()),
+            "val/psnr_ri": float(metrics.psnr_ri(x0_hat, self._scored_against).mean()),
         }
 
 

@@ -46,7 +46,8 @@ class Config:
     # fixed
     split: str = "validation"  # validation | test
     num_examples: int = 3  # fields whose pictures are kept
-    full: bool = False  # for the confirmation: every level of the baselines, the controls of one step, pictures
+    # for the confirmation: every level of the baselines, the controls of one step, pictures, the dear metrics
+    full: bool = False
 
     def __post_init__(self) -> None:
         require(self, not_negative=("num_examples",), choices={"split": ("validation", "test")})
@@ -172,7 +173,7 @@ class Stage:
             if predicted:
                 images = fields.images(domain, stacked([latents[symbol] for symbol in predicted]))
                 for symbol, image in zip(predicted, images.chunk(len(predicted)), strict=True):
-                    of_images[symbol].append(measured_images(image, fields.reference[chunk]))
+                    of_images[symbol].append(measured_images(image, reference, self.config.full))
                     if self.config.full:
                         kept = image[chunk < max(self.config.num_examples, 1)]
                         pictures[symbol].append(kept.float().cpu())
@@ -189,7 +190,7 @@ class Stage:
 
         operators = Operators(domain.R, G, P, match)
         for chunk in torch.arange(len(fields.x)).split(num_fields):
-            z_T = tuple(group[chunk, T] for group in z)
+            z_T, reference = tuple(group[chunk, T] for group in z), fields.scored_against(chunk)
             called = evaluate(wanted, z_T, operators, visit, at_once)
         self.called += called
         self._of_images |= {symbol: concatenated(parts) for symbol, parts in of_images.items()}
@@ -214,7 +215,7 @@ class Stage:
         return degraders
 
     def _table(self, config: Config) -> Table:
-        table, T = Table(self.fields.names), self.fields.T
+        table, T = Table(self.fields.names, self.fields.refused() if config.full else {}), self.fields.T
         for row in self.fields.one_shots(self.context.upstreams, self.context.seed, config.full).rows:
             table.add(*row)
         for configuration in config.configurations:

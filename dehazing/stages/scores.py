@@ -1,9 +1,38 @@
-"""The evaluation table: one row per variant, field and step, each metric measured once."""
+"""The evaluation table: one row per variant, field and step, each metric measured once.
+
+Its columns, all of one field against what it is scored against:
+
+| column | what | better |
+|---|---|---|
+| `psnr` | PSNR in dB, the range that of the reference | high |
+| `psnr_ri` | the same after the best gain and offset, dB | high |
+| `ssim` | structural similarity | 1 |
+| `mse` | mean square error, normalised intensities squared | low |
+| `band_0` … `band_3` | error energy over the reference's, per radial frequency band, lowest first | 0 |
+| `power_0` … `power_3` | power over the reference's, per band; below 1 is blur | 1 |
+| `coherence_0` … `coherence_3` | correlation of both spectra, per band | 1 |
+| `drift`, `drift_cosine`, `norm_ratio` | of a latent against the true one (NaN without latents) | 0, 1, 1 |
+
+and for the confirmation alone (`FULL`), NaN where a metric does not apply:
+
+| column | what | better |
+|---|---|---|
+| `ms_ssim` | structural similarity over as many scales as the size allows | 1 |
+| `micro_ms3im` | the same without background and with the best gain | 1 |
+| `frc_px` | finest period that agrees with the truth (Fourier ring correlation at 1/7), px; inf: none | 2 |
+| `background` | light left where the truth is dark, as a share of its range; below 0 too much was taken | 0 |
+| `line_f1` | F1 of the centre lines within 2 px | 1 |
+
+`frc_px`, `background` and `line_f1` need a simulated series. Why a column is NaN stands in the file's metadata, under
+`refused`.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,25 +41,58 @@ from torch import Tensor
 
 from dehazing import metrics
 from dehazing.data.latents import Latent
+from dehazing.metrics.reference import Reference, reference_of
 
 NUM_BANDS = 4
 Columns = Mapping[str, Sequence[float]]  # metric → one number per field
 LATENT_METRICS = ("drift", "drift_cosine", "norm_ratio")
+FULL: Mapping[str, Callable[[Tensor, Reference], Tensor]] = {
+    "ms_ssim": metrics.ms_ssim,
+    "micro_ms3im": metrics.micro_ms3im,
+    "frc_px": metrics.frc_resolution,
+    "background": metrics.background_residue,
+    "line_f1": metrics.line_f1,
+}
 
 
-def measured_images(images: Tensor, reference: Tensor) -> Columns:
-    """How near images (N, Y, X) are to the reference (N, Y, X)."""
-    columns = {
+def measured_images(images: Tensor, reference: Tensor | Reference, full: bool = False) -> Columns:
+    """How near images (N, Y, X) are to the reference (N, Y, X); full: with the columns of `FULL` as well."""
+    reference = reference_of(reference)
+    bands = metrics.band_scores(images, reference, NUM_BANDS)
+    columns: dict[str, Tensor] = {
         "psnr": metrics.psnr(images, reference),
         "psnr_ri": metrics.psnr_ri(images, reference),
         "ssim": metrics.ssim(images, reference),
         "mse": metrics.mse(images, reference),
     }
-    bands = metrics.band_errors(images, reference, NUM_BANDS)
-    powers = metrics.power_ratio(images, reference, NUM_BANDS)
-    columns |= {f"band_{b}": bands[:, b] for b in range(NUM_BANDS)}
-    columns |= {f"power_{b}": powers[:, b] for b in range(NUM_BANDS)}
-    return {name: column.tolist() for name, column in columns.items()}
+    columns |= {f"band_{b}": bands.error[:, b] for b in range(NUM_BANDS)}
+    columns |= {f"power_{b}": bands.power[:, b] for b in range(NUM_BANDS)}
+    columns |= {f"coherence_{b}": bands.coherence[:, b] for b in range(NUM_BANDS)}
+    measured = {name: column.tolist() for name, column in columns.items()}
+    if full:
+        alone = list(zip(images.split(1), reference.fields(), strict=True))
+        measured |= {name: [_where_applicable(metric, *one) for one in alone] for name, metric in FULL.items()}
+    return measured
+
+
+def refused(references: Iterable[Reference]) -> dict[str, str]:
+    """Column of `FULL` → why its metric does not apply to the first reference of one field that it refuses."""
+    reasons: dict[str, str] = {}
+    for reference in references:
+        for name, metric in FULL.items():
+            try:
+                metric(reference.images, reference)
+            except metrics.NotApplicable as reason:
+                reasons.setdefault(name, str(reason))
+    return reasons
+
+
+def _where_applicable(metric: Callable[[Tensor, Reference], Tensor], image: Tensor, reference: Reference) -> float:
+    """NaN where the metric refuses the field; why, `refused` tells."""
+    try:
+        return float(metric(image, reference))
+    except metrics.NotApplicable:
+        return math.nan
 
 
 def measured_latents(z: Latent, truth: Latent) -> Columns:
@@ -45,10 +107,10 @@ def concatenated(parts: Sequence[Columns]) -> Columns:
 
 
 class Table:
-    """Collects the rows of one evaluation; names are those of the N fields."""
+    """Collects the rows of one evaluation; names are those of the N fields, refused: column → why it is NaN."""
 
-    def __init__(self, names: Sequence[str]):
-        self.names = list(names)
+    def __init__(self, names: Sequence[str], refused: Mapping[str, str] | None = None):
+        self.names, self.refused = list(names), dict(refused or {})
         self._columns: dict[str, list[Any]] = {name: [] for name in ("variant", "field", "step", "level")}
         self._psnr: dict[tuple[str, int], Sequence[float]] = {}
 
@@ -74,5 +136,6 @@ class Table:
 
     def parquet(self) -> bytes:
         buffer = io.BytesIO()
-        pq.write_table(pa.table(self._columns), buffer)
+        metadata = {"refused": json.dumps(self.refused)} if self.refused else None
+        pq.write_table(pa.table(self._columns, metadata=metadata), buffer)
         return buffer.getvalue()

@@ -15,7 +15,11 @@ from dehazing.pipeline.store import Store
 from studies.executions import flattened
 from studies.tracking.tracker import Run, Tracker
 
-MEASURES = ("psnr", "psnr_ri", "ssim", "drift", "drift_cosine", "norm_ratio")
+MEASURES = (
+    *("psnr", "psnr_ri", "ssim", "ms_ssim", "micro_ms3im", "frc_px", "background", "line_f1"),
+    *(f"coherence_{band}" for band in range(4)),
+    *("drift", "drift_cosine", "norm_ratio"),
+)
 
 
 def track_confirmation(
