@@ -14,7 +14,7 @@ from dehazing.data.dataset import make_series, read_dataset
 from dehazing.data.objects import Lines, random_lines
 from dehazing.data.ome import write_series
 from dehazing.data.simulator import NumFields, SimulatedConfig, focal_plane_image, simulate
-from dehazing.optics import Optics, kernels, transfer_functions
+from dehazing.optics import Optics, integral, kernels, radial_psfs, transfer_functions
 
 SMALL = SimulatedConfig(num_fields=NumFields(3, 1, 2), field_px=64, pad_px=32, depth_um=3.0)
 POLLEN = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "stacks" / "pollen.tif"
@@ -71,6 +71,19 @@ def test_twice_the_object_gives_twice_the_light():
     np.testing.assert_allclose(
         focal_plane_image(2 * planes, transfer, 1), 2 * focal_plane_image(planes, transfer, 1), rtol=1e-5, atol=1e-7
     )
+
+
+def test_light_is_conserved_over_the_ladder():
+    """A uniform object, its defocus disks wider than the grid: each level holds what its pinhole detects, unscaled."""
+    pinholes, depths = (0.5, 1.0, 4.0, 20.0, float("inf")), np.arange(11) * 0.5
+    r, h = radial_psfs(Optics(), pinholes, depths)
+    detected = integral(h, r)
+    uniform = rfft2(np.full((21, 64, 64), 7.0, np.float32))
+    image = focal_plane_image(uniform, transfer_functions(Optics(), pinholes, depths, 0.1, 64), focus=10)
+    expected = 7 * (detected[:, 0] + 2 * detected[:, 1:].sum(1))
+    np.testing.assert_allclose(image, np.broadcast_to(expected[:, None, None], image.shape), rtol=1e-3)
+    assert (np.diff(expected) > 0).all()
+    assert expected[-1] == pytest.approx(7 * 21, rel=0.003)
 
 
 def test_the_focal_plane_image_is_the_sum_of_direct_convolutions():
@@ -156,6 +169,7 @@ def test_a_real_confocal_stack_is_simulated_and_read_back(tmp_path):
         ({"depth_um": float("inf")}, "all finite"),
         ({"dz_um": float("inf"), "depth_um": float("inf")}, "all finite"),
         ({"pixel_size_um": float("inf")}, "all finite"),
+        ({"pixel_size_um": 100.0}, "at most 1.45 µm, 16 periods of the finest detail"),
     ],
 )
 def test_impossible_settings_are_refused(settings, sentence):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from dehazing.optics import DR_UM, Optics
+from dehazing.optics import Optics
 
 MAX_GIB = 16
 
@@ -13,10 +13,12 @@ def working_bytes(
     num_levels: int, num_depths: float, size_px: float, pixel_um: float, depth_um: float, optics: Optics
 ) -> float:
     """Bytes, roughly, of the optics of `num_levels` pinholes on `size_px` x `size_px` pixels and of one object."""
-    window_um = max(20.0, 0.75 * size_px * pixel_um)
-    num_radii = window_um / DR_UM
+    num_radii = optics.num_radii(depth_um)
+    window_um = num_radii / (4 * optics.cutoff_per_um)
     directions = 4 * optics.refractive_index / (optics.excitation_nm * 1e-3) * (window_um + depth_um) + 40
-    psfs = 40 * num_radii**2 + 24 * directions * num_radii + 8 * directions**2
+    frequencies = 13 * window_um * optics.cutoff_per_um
+    psfs = 32 * directions * num_radii + 8 * directions**2 + 16 * 512 * max(num_radii, frequencies)
+    psfs += 8 * num_levels * num_depths * (3 * num_radii + 8 * frequencies)
     grids = (6 * num_levels + 16) * num_depths * size_px**2
     return psfs + 32 * num_depths * (num_radii + directions) + grids
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from scipy.fft import irfft2, rfft2
+from scipy.fft import irfft, irfft2, rfft2
 from tqdm import tqdm
 
 from dehazing.data.camera import Camera
@@ -22,7 +22,7 @@ from dehazing.data.normalise import normalisation
 from dehazing.data.objects import Lines, random_lines, read_stack
 from dehazing.data.places import Place, places_in_stack
 from dehazing.data.series import SPLITS, Field, Series
-from dehazing.optics import Optics, kernels, padded_size, transfer_functions
+from dehazing.optics import Optics, padded_size, transfer_functions
 
 MAX_PX = 32768
 MAX_FIELDS = 1_000_000
@@ -76,6 +76,12 @@ class SimulatedConfig:
             raise ValueError(
                 "`pixel_size_um > 0` and `0 < dz_um <= depth_um` must hold, all finite, but got "
                 f"{self.pixel_size_um}, {self.dz_um} and {self.depth_um}."
+            )
+        largest_um = 16 / self.optics.cutoff_per_um  # beyond it, the sum over folded frequencies takes minutes
+        if self.pixel_size_um > largest_um:
+            raise ValueError(
+                f"`pixel_size_um` must be at most {largest_um:.3g} µm, 16 periods of the finest detail that the optics "
+                f"passes, but is {self.pixel_size_um:g}."
             )
         if self.seed < 0:
             raise ValueError(f"`seed >= 0` must hold, but got {self.seed}.")
@@ -164,11 +170,10 @@ def focal_plane_image(object_planes: np.ndarray, transfer: np.ndarray, focus: in
 def _fields_of_lines(config: SimulatedConfig) -> Iterator[tuple[str, int, np.ndarray]]:
     size = padded_size(config.field_px, config.pad_px)
     depths_um = config.depths_um
-    optics = (config.optics, config.pinholes_au)
-    transfer = transfer_functions(*optics, depths_um, config.pixel_size_um, size)
-    in_focus = kernels(*optics[:1], config.pinholes_au[:1], depths_um[:1], config.pixel_size_um, size)[0, 0]
+    transfer = transfer_functions(config.optics, config.pinholes_au, depths_um, config.pixel_size_um, size)
     # Photons per µm of line in a voxel, so that an in-focus line of brightness 1 peaks at `photons`.
-    gain = config.camera.photons / (config.pixel_size_um * in_focus.sum(0).max())
+    across_a_line = irfft(transfer[0, 0, 0], n=size)
+    gain = config.camera.photons / (config.pixel_size_um * across_a_line.max())
     start = (size - config.field_px) // 2
     crop = slice(start, start + config.field_px)
     shape = (2 * len(depths_um) - 1, size, size)
