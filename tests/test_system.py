@@ -23,3 +23,12 @@ def test_figures_of_gpus_are_read_from_the_drivers_tool() -> None:
         "gpu_1_memory_usage_megabytes",
         "gpu_1_memory_usage_percentage",
     }
+
+
+def test_a_line_that_holds_no_figures_tells_none() -> None:
+    lost = "Unable to determine the device handle for GPU0: 0000:01:00.0: Unknown Error\n"
+    assert gpu_figures(lost) == {} and gpu_figures("a, b\n1, 2, 3\n\n") == {}
+    assert gpu_figures(lost + "1, 100, 200, ², 4.5.6\n").keys() == {
+        "gpu_1_memory_usage_megabytes",
+        "gpu_1_memory_usage_percentage",
+    }

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from studies.tracking import spooling
+from studies.tracking.spool import Spool
 from studies.tracking.tracker import Data, Run, Tracker, is_needed
 from tests.mlflow_server import Server
 
@@ -384,6 +385,43 @@ def test_a_process_that_dies_while_the_server_is_away_leaves_its_entries_to_the_
     assert points(root, found["unet 0"], "val/psnr") == [(e, float(e)) for e in range(60)]
     assert {run.info.status for run in found.values()} == {"FINISHED"}
     assert not is_needed(root, "lines-smoke")
+
+
+def test_a_segment_that_cannot_be_removed_is_delivered_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink, refused = Path.unlink, []
+
+    def refusing(path: Path, missing_ok: bool = False) -> None:
+        if path.name.startswith("spool-") and len(refused) < 2:
+            refused.append(path.name)
+            raise OSError(5, "Input/output error")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refusing)
+    tracker = tracking(root)
+    tracker.start(Run("unet/0", "unet 0"))
+    tracker.log("unet/0", {"val/psnr": 20.0}, step=1)
+    tracker.end("unet/0", "FINISHED")
+    deadline_s = time.monotonic() + 60
+    while not tracker.flush() and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    tracker.start(Run("unet/1", "unet 1"))
+    tracker.end("unet/1", "FINISHED")
+    assert tracker.close() == "" and len(refused) == 2
+    found = runs(root)
+    assert points(root, found["unet 0"], "val/psnr") == [(1, 20.0)]
+    assert [found[name].info.status for name in ("unet 0", "unet 1")] == ["FINISHED", "FINISHED"]
+
+
+def test_what_could_not_be_written_in_time_is_not_said_to_wait(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = threading.Event()
+    monkeypatch.setattr(Spool, "append", lambda spool, lines: free.wait(60))  # a disk that hangs
+    tracker = tracking(root)
+    tracker.start(Run("unet/0", "unet 0"))
+    tracker.log("unet/0", {"val/psnr": 20.0}, step=1)
+    time.sleep(0.5)
+    said = tracker.close(timeout_s=1.0)
+    free.set()
+    assert said.startswith("MLflow misses 2 entries, which could not be written to") and "wait in" not in said
 
 
 def test_a_database_that_cannot_be_opened_stops_nobody(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

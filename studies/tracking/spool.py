@@ -116,10 +116,10 @@ class Spool:
             return self._segments[0] if self._segments else None
 
     def delivered(self) -> None:
-        """Drop the oldest segment."""
+        """Drop the oldest segment; OSError where its file stays, and so does the segment."""
         with self._lock:
-            segment = self._segments.pop(0)
-        segment.path.unlink(missing_ok=True)
+            self._segments[0].path.unlink(missing_ok=True)
+            self._segments.pop(0)
 
     def touch(self) -> None:
         """A sign of life, for the other hosts."""

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-import psutil
-
 from studies.tracking.refusal import sentence
 from studies.tracking.spool import SEGMENT, Record, Spool, encoded
 from studies.tracking.system import SystemFigures
@@ -24,12 +22,13 @@ MOST_IN_MEMORY = 200_000  # records, where even the spool cannot be written
 class SpoolWriter:
     """Appends records to a spool, in the order in which they are put; `put` takes microseconds and never raises.
 
-    `num_lost` counts what could not be written at all, `problem` is the first reason.
+    `num_lost` counts what could not be written at all, `problem` is the first reason. Nothing ends its thread before
+    it is closed.
     """
 
     def __init__(self, spool: Spool, tags: Mapping[str, str], data: Mapping[str, str]) -> None:
         """tags: of every run. data: name, digest and source of every run's dataset."""
-        self.num_put = self.num_lost = 0
+        self.num_put = self.num_written = self.num_lost = 0
         self.problem = ""
         self._spool, self._tags, self._data = spool, dict(tags), dict(data)
         self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
@@ -42,26 +41,27 @@ class SpoolWriter:
     @property
     def num_waiting(self) -> int:
         """How many records are not on disk yet."""
-        return self._queue.qsize()
+        return self.num_put - self.num_written - self.num_lost
 
     def put(self, record: Record) -> None:
         """Have a record written."""
-        if self._is_closed:
-            self._give_up(1, "it was asked for after the end")
-            return
         with self._lock:
             self.num_put += 1
-            self._queue.put(record)
+            if not self._is_closed:
+                self._queue.put(record)
+                return
+        self._give_up(1, "it was asked for after the end")
 
     def close(self, timeout_s: float) -> None:
         """End what is open as KILLED, and write what is waiting."""
-        self._is_closed = True
-        self._queue.put(None)
+        with self._lock:
+            self._is_closed = True
+            self._queue.put(None)
         self._thread.join(timeout_s)
 
     def _write(self) -> None:
         lines = self._appended([], is_last=False)
-        figures = SystemFigures(self._spool.folder)
+        figures = self._figures()
         sampled_s = touched_s = time.monotonic()
         is_last = False
         while not is_last:
@@ -89,10 +89,18 @@ class SpoolWriter:
                 records.append(self._queue.get_nowait())
         return records
 
-    def _sampled(self, figures: SystemFigures) -> list[bytes]:
+    def _figures(self) -> SystemFigures | None:
         try:
-            sample = figures.sample()
-        except (OSError, psutil.Error):  # the machine does not say now
+            return SystemFigures(self._spool.folder)
+        except Exception:  # as below
+            return None
+
+    def _sampled(self, figures: SystemFigures | None) -> list[bytes]:
+        try:
+            sample = {} if figures is None else figures.sample()
+        except Exception:  # whatever a machine says instead is no reason to lose the metrics of a study
+            sample = {}
+        if not sample:
             return []
         wanting = [key for key, wants in self._open.items() if wants]
         return [line for key in wanting for line in self._own("system", key, metrics=sample)]
@@ -106,7 +114,7 @@ class SpoolWriter:
         """The record as the spool holds it, whole: who delivers it may be another process."""
         try:
             return [encoded(self._completed(record))]
-        except (AttributeError, LookupError, TypeError, ValueError) as error:  # not what was asked for
+        except Exception as error:  # what was given may raise anything when it is looked at
             self._give_up(1, sentence(error))
             return []
 
@@ -128,9 +136,11 @@ class SpoolWriter:
             self._spool.prepare()
             while lines:
                 self._spool.append(lines[:SEGMENT])
+                self.num_written += len(lines[:SEGMENT])
                 lines = lines[SEGMENT:]
-        except OSError as error:
-            excess = len(lines) if is_last else max(0, len(lines) - MOST_IN_MEMORY)
+        except Exception as error:  # the disk, which may serve later; of anything else the end must tell, too
+            is_hopeless = is_last or not isinstance(error, OSError)
+            excess = len(lines) if is_hopeless else max(0, len(lines) - MOST_IN_MEMORY)
             if excess:
                 self._give_up(excess, sentence(error))
                 lines = lines[: len(lines) - excess]
@@ -139,7 +149,8 @@ class SpoolWriter:
         return lines
 
     def _give_up(self, num: int, reason: str) -> None:
-        self.num_lost += num
+        with self._lock:
+            self.num_lost += num
         self.problem = self.problem or reason
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -44,7 +45,7 @@ class SystemFigures:
         fields = "index,memory.used,memory.total,utilization.gpu,power.draw"
         words = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
         try:
-            said = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True).stdout
+            said = subprocess.run(words, capture_output=True, timeout=5, check=True).stdout.decode(errors="replace")
         except (OSError, subprocess.SubprocessError):
             self._has_gpus = False  # no driver, or one that hangs: not asked again
             return {}
@@ -52,11 +53,16 @@ class SystemFigures:
 
 
 def gpu_figures(said: str) -> dict[str, float]:
-    """Figures by name from lines of index, MiB used, MiB in all, percent and W; what a GPU does not tell is absent."""
+    """Figures by name from lines of index, MiB used, MiB in all, percent and W; what a GPU does not tell is absent.
+
+    A line of anything else, such as of a GPU that is lost, tells nothing.
+    """
     figures: dict[str, float] = {}
     for line in said.splitlines():
         index, *values = [word.strip() for word in line.split(",")]
-        used, total, busy, power = [float(v) if v.replace(".", "", 1).isdigit() else None for v in values]
+        if len(values) != 4 or not index.isdigit():
+            continue
+        used, total, busy, power = [float(v) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", v) else None for v in values]
         named = {"memory_usage_megabytes": None if used is None else used * 1.048576}
         named["memory_usage_percentage"] = None if used is None or not total else 100 * used / total
         named |= {"utilization_percentage": busy, "power_usage_watts": power}

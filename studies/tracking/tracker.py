@@ -160,10 +160,15 @@ class Tracker:
 
     def _summary(self) -> str:
         said = []
-        if self.num_waiting:
-            why = f"does not answer ({self._away})" if self._away else "is slow"
-            where = f"{self.num_waiting} entries wait in {self._spool.folder}"
+        if self._spool.num_records:
+            why = f"has not taken everything ({self._away})" if self._away else "is slow"
+            where = f"{self._spool.num_records} entries wait in {self._spool.folder}"
             said.append(f"MLflow {why}: {where}; the same command delivers them.")
+        if self._writer.num_waiting:  # they end with this process
+            said.append(
+                f"MLflow misses {self._writer.num_waiting} entries, which could not be written to {self._spool.folder} "
+                "in time; the store and the report have everything."
+            )
         if self.num_lost:
             said.append(
                 f"MLflow misses {self.num_lost} entries ({self.problem}); the store and the report have everything."
@@ -183,6 +188,8 @@ class Tracker:
                 segment = self._spool.oldest()
                 if segment is not None or not self._has_answered:
                     self._delivery.deliver(segment)  # nothing, too: it closes the runs of dead processes
+                if segment is not None:
+                    self._spool.delivered()  # where that fails it is told again, which does no harm
             except Exception as error:  # MLflow is away, or the disk: nothing is lost, and it is tried again
                 with self._news:
                     self._num_failed += 1
@@ -192,8 +199,6 @@ class Tracker:
                 wait_s = min(2 * wait_s, RETRY_S[1])
                 continue
             wait_s, self._away = RETRY_S[0], ""
-            if segment is not None:
-                self._spool.delivered()
             with self._news:
                 self._num_delivered += 0 if segment is None or segment.taken_over else segment.num
                 self._has_answered = True
