@@ -1,0 +1,99 @@
+"""A trained regressor z_0 → z_s: how much of the haze any G of this form can know, beside the linear bounds.
+
+It is what G would be if nothing but the square error to the pair counted, with the true z_0 in place of R's: no
+discriminator, no cycle, no drift. What it leaves unexplained is not in its inputs, or not to be had with so much data
+and training; so the share that it explains is a lower bound of what can be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dehazing import losses, schedules
+from dehazing.data.latents import Latent, at_level, crop_latents
+from dehazing.degradation import degrade
+from dehazing.linear_bounds import explained, fit_filters, fit_gains
+from dehazing.models.degrader import Operator
+from dehazing.stages.bounds import require
+from dehazing.stages.descent import Descent
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the regressor is trained."""
+
+    width: int = 32
+    num_steps: int = 600
+    batch_size: int = 8
+    crop: int = 4  # side of a crop in the coarsest group
+    lr: float = 2e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self, positive=("width", "num_steps", "batch_size", "crop", "lr"))
+
+
+def train_regressor(z: Latent, channels: Sequence[int], anchored: bool, training: Training) -> Operator:
+    """G(z_0, s), or G(z_0, s, z_T), trained on true latents (N, T + 1, C_i, h_i, w_i) for every s = 1 … T - 1."""
+    T = z[0].shape[1] - 1
+    network = Operator(channels, training.width, T, shared=True, anchored=anchored).to(z[0].device)
+    for s in range(1, T):
+        network.fit_linear(at_level(z, 0), s, at_level(z, T) if anchored else None, at_level(z, s))
+    descent = Descent(network, training.lr, training.num_steps, training.seed, ema_decay=0.99)
+    for step in range(training.num_steps):
+        (crops,) = crop_latents([z], training.batch_size, training.crop, descent.generator)
+        s = 1 + step % (T - 1)
+        made = descent.module(at_level(crops, 0), s, at_level(crops, T) if anchored else None)
+        descent.step(losses.restoration_latent(at_level(crops, s), made))
+    return descent.averaged
+
+
+@torch.no_grad()
+def explained_by_level(
+    train: Latent, test: Latent, channels: Sequence[int], training: Training
+) -> dict[str, list[float]]:
+    """Way of predicting z_s → share of its variance over the test fields that is explained, for s = 1 … T - 1.
+
+    train, test: true latents, (N, T + 1, C_i, h_i, w_i). `alpha` is Eq. 2 with the schedule that fits the training
+    fields best, which is in the first row; `gains` and `filters` are the best linear maps; `trained` is the regressor.
+    """
+    T = train[0].shape[1] - 1
+    if T < 2:
+        raise ValueError(f"There must be a level between the first and the last, `T >= 2`, but got {T=}.")
+    haze_alpha = schedules.fitted(torch.cat([group.flatten(2) for group in train], 2))
+    with torch.enable_grad():
+        blind, anchored = (train_regressor(train, channels, both, training) for both in (False, True))
+    z_0, z_T = at_level(test, 0), at_level(test, T)
+    result: dict[str, list[float]] = {"haze_alpha": [float(one) for one in haze_alpha[1:T]]}
+
+    def add(name: str, predicted: Latent, s: int) -> None:
+        result.setdefault(name, []).append(explained(predicted, at_level(test, s)))
+
+    for s in range(1, T):
+        for name, fit, levels in (
+            ("gains of z_0", fit_gains, (0,)),
+            ("filters of z_0", fit_filters, (0,)),
+            ("gains of z_0 and z_T", fit_gains, (0, T)),
+            ("filters of z_0 and z_T", fit_filters, (0, T)),
+        ):
+            predict = fit([at_level(train, t) for t in levels], at_level(train, s))
+            add(name, predict([at_level(test, t) for t in levels]), s)
+        add("trained on z_0", _one_by_one(lambda z_0, z_T, s=s: blind(z_0, s), z_0, z_T), s)
+        add("trained on z_0 and z_T", _one_by_one(lambda z_0, z_T, s=s: anchored(z_0, s, z_T), z_0, z_T), s)
+        add("alpha", tuple(degrade(a, b, _number(haze_alpha[s])) for a, b in zip(z_0, z_T, strict=True)), s)
+    return result
+
+
+def _one_by_one(predict: Callable[[Latent, Latent], Latent], z_0: Latent, z_T: Latent) -> Latent:
+    """Field by field, so that memory stays bounded."""
+    num = len(z_0[0])
+    made = [predict(*(tuple(g[i : i + 1] for g in z) for z in (z_0, z_T))) for i in range(num)]
+    return tuple(torch.cat(group) for group in zip(*made, strict=True))
+
+
+def _number(value: Tensor) -> float:
+    return float(value)
