@@ -19,12 +19,13 @@ def distinct_calls(configurations: Iterable[tuple[str, str, str, Settings]]) -> 
     """
     found: set[str] = set()
     for variant, degrader, anchor, settings in configurations:
-        trajectory: Any = VARIANTS[variant](START, _spelling(degrader, anchor), settings)  # type: ignore[arg-type]
+        networks = _spelling(degrader, anchor, settings.match)
+        trajectory: Any = VARIANTS[variant](START, networks, settings)  # type: ignore[arg-type]
         found.update(*(calls for part in trajectory for _, calls in part))
     return {name: sum(text.startswith(name) for text in found) for name in ("R", "G", "P")}
 
 
-def _spelling(degrader: str, anchor: str) -> Networks:
+def _spelling(degrader: str, anchor: str, matching: str) -> Networks:
     def R(z: Any, t: int) -> Any:
         text = f"R({z[0]}, {t})"
         return text, z[1] | {text}
@@ -47,6 +48,6 @@ def _spelling(degrader: str, anchor: str) -> Networks:
         return f"<{z[0]} {leaving[0]} {entering[0]}>", z[1] | leaving[1] | entering[1]
 
     def match(z: Any, t: int) -> Any:
-        return f"{{{z[0]} {t}}}", z[1]
+        return f"{{{z[0]} {t} {matching}}}", z[1]
 
     return Networks(R, G, P, lerp, exchange, match)

@@ -35,7 +35,7 @@ def exchange(z: Latent, leaving: Latent, entering: Latent) -> Latent:
 
 def no_moments(z: Latent, t: int) -> Latent:
     """What stands for `match` where no moments are known: refuses."""
-    raise ValueError("`match: moments` needs the moments of the training series at every level, but was given none.")
+    raise ValueError("`match` needs the moments of the training series at every level, but was given none.")
 
 
 class Networks(NamedTuple):
@@ -46,7 +46,7 @@ class Networks(NamedTuple):
     P: Callable[[Latent], Latent]  # E∘Dec, the projection through the HVAE
     lerp: Callable[[Latent, Latent, float], Latent] = lerp
     exchange: Callable[[Latent, Latent, Latent], Latent] = exchange
-    match: Callable[[Latent, int], Latent] = no_moments  # (z, t) → z with the training series' moments at level t
+    match: Callable[[Latent, int], Latent] = no_moments  # (z, t) → z with the moments of level t; z_T is bound
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Settings:
     haze_alpha: Sequence[float] = ()  # of Eq. 2, fitted on the training series, for the bridge and the InDI step
     reference: str = "previous"  # the combinations' other end: the previous latent, or the first (T)
     refine_level: str = "same"  # the level that refinements of R tell the restorer: same (t) or lowest (1)
-    match: str = "none"  # what R sees below T: z_t as it is (none, the source's form), or brought to level t's moments
+    match: str = "none"  # what R sees below T: z_t as it is (none, the source's form), or at level t's moments
 
 
 class Trajectory(NamedTuple):
@@ -226,7 +226,8 @@ REFINEMENTS = ("refine_G", "refine_R", "refine_both")  # these use num_refinemen
 WITHOUT_G = ("bridge", "indi", "identity", "stop")  # these call no degrader
 REFERENCES = ("previous", "first")
 REFINE_LEVELS = ("same", "lowest")
-MATCHES = ("none", "moments")  # `none` is the source's form; `stop` never goes below T, so it has nothing to match
+# As it is (the source's form); at the moments of the training series; at those that the field's own z_T lets expect.
+MATCHES = ("none", "moments", "moments_of_field")
 
 
 def _refined_by_R(z0_hat: Latent, t: int, networks: Networks, settings: Settings) -> Latent:
@@ -245,7 +246,7 @@ def _refined_by_G(z: Latent, z_t: Latent, t: int, networks: Networks, settings: 
 
 def _arrived(z: Latent, t: int, networks: Networks, settings: Settings) -> Latent:
     """A latent that the loop takes as z_t to R: as it is, or brought to the moments of level t."""
-    return networks.match(z, t) if settings.match == "moments" else z
+    return z if settings.match == "none" else networks.match(z, t)
 
 
 def _reference(settings: Settings, previous: Latent, first: Latent) -> Latent:

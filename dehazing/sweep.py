@@ -36,7 +36,7 @@ class Operators(NamedTuple):
     R: Callable[[Latent, int], Latent]
     G: Mapping[str, Callable[..., Latent]]  # of each degrader: (z0_hat, s) or (z0_hat, s, anchor)
     P: Callable[[Latent], Latent]
-    match: Callable[[Latent, int], Latent] = no_moments  # (z, t) → z with the moments of level t
+    match: Callable[..., Latent] = no_moments  # (z, t) or (z, t, z_T) → z with the moments of level t
 
 
 class Sweep:
@@ -46,10 +46,11 @@ class Sweep:
         self._symbols: dict[tuple, Symbol] = {}
         self.z_T: Any = self._symbol("z_T")
 
-    def networks(self, degrader: str = "", anchor: str = "none") -> Networks:
+    def networks(self, degrader: str = "", anchor: str = "none", match: str = "none") -> Networks:
         """R, G, P and the arithmetic on symbols, with the G that is called `degrader`.
 
         anchor: none | z_T | z_t, what that G sees beside z0_hat. What it does not see is no part of its symbol.
+        match: one of `inference.MATCHES`; only `moments_of_field` sees z_T.
         """
 
         def R(z_t: Any, t: int) -> Any:
@@ -72,7 +73,7 @@ class Sweep:
             return self._symbol("exchange", z, leaving, entering)
 
         def matched(z: Any, t: int) -> Any:
-            return self._symbol("match", z, arguments=(t,))
+            return self._symbol("match", z, *((self.z_T,) if match == "moments_of_field" else ()), arguments=(t,))
 
         return Networks(R, G, P, combined, exchanged, matched)
 
@@ -177,8 +178,9 @@ def _apply(symbol: Symbol, operators: Operators, inputs: list[Latent]) -> Latent
     if symbol.operation == "G":
         name, s = symbol.arguments
         return operators.G[str(name)](inputs[0], s, *inputs[1:])
-    arithmetic = {"lerp": lerp, "exchange": exchange, "match": operators.match}
-    operation: Any = {"R": operators.R, "P": operators.P, **arithmetic}[symbol.operation]
+    if symbol.operation == "match":
+        return operators.match(inputs[0], *symbol.arguments, *inputs[1:])
+    operation: Any = {"R": operators.R, "P": operators.P, "lerp": lerp, "exchange": exchange}[symbol.operation]
     return operation(*inputs, *symbol.arguments)
 
 

@@ -238,10 +238,11 @@ def write_confirmation(
 
 
 def _seconds(investigation: Investigation, instance: Instance) -> float:
-    """What the chosen trial of the instance's study took."""
+    """What the chosen trial of the instance's study took; 0 where that is gone from the store."""
     address = investigation.addresses[instance.study.name]
-    metrics = json.loads((investigation.store.folder(address) / "metrics.json").read_text())
-    return float(metrics["seconds"])
+    if not investigation.store.has(address):
+        return 0.0
+    return float(json.loads(investigation.store.read(address, "metrics.json"))["seconds"])
 
 
 def _write(path: Path, content: Any) -> None:

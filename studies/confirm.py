@@ -112,7 +112,7 @@ def loop_configurations(
 
     settings: (variant, reference, match) → its best searched settings; a variant that was not searched takes the
     defaults. domains: control → domain of its degrader. A combination is run with each of its references; what was
-    searched with matched moments stands, as "…_matched", beside the variant's own form.
+    searched with matched moments stands, as "…_matched" or "…_matched_of_field", beside the variant's own form.
     """
     lists = {"degrader": list(VARIANTS), **{control: list(names) for control, names in study.controls.items()}}
     result = []
@@ -123,7 +123,7 @@ def loop_configurations(
                 if match != "none" and (role != "degrader" or (variant, reference, match) not in settings):
                     continue
                 chosen = dict(settings.get((variant, reference, match)) or settings.get((variant, "", match)) or {})
-                ending = "matched" if match != "none" else ""
+                ending = match.replace("moments", "matched") if match != "none" else ""
                 chosen |= {"variant": variant, "name": "_".join(filter(None, [variant, reference, ending]))}
                 if reference:
                     chosen["reference"] = reference

@@ -49,6 +49,8 @@ CONFIGURATIONS = [
     Configuration("bridge", domain="pixels"),
     Configuration("indi", domain="pixels"),
     Configuration("direct", degrader="pixels", domain="pixels", match="moments"),
+    Configuration("bridge", domain="pixels", match="moments_of_field"),
+    Configuration("combine_z", LINEAR, match="moments_of_field", degrader="anchored"),
 ]
 
 

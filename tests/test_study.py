@@ -188,12 +188,13 @@ def test_what_was_searched_with_matched_moments_is_confirmed_beside_the_source_f
         ("direct", "", "moments"): {"variant": "direct", "match": "moments"},
         ("combine_z", "first", "moments"): {"variant": "combine_z", "reference": "first", "match": "moments"},
         ("combine_z", "", "moments"): {"variant": "combine_z", "reference": "first", "match": "moments"},
+        ("indi", "", "moments_of_field"): {"variant": "indi", "match": "moments_of_field"},
     }
     loops = loop_configurations(study, searched, {"anchored": "latents", "pixels": "pixels"})
     by_name = {loop["name"]: loop for loop in loops}
     assert len(by_name) == len(loops)
-    matched = {name for name, loop in by_name.items() if loop.get("match") == "moments"}
-    assert matched == {"direct_matched", "combine_z_first_matched"}
+    matched = {name for name, loop in by_name.items() if loop.get("match", "none") != "none"}
+    assert matched == {"direct_matched", "combine_z_first_matched", "indi_matched_of_field"}
     assert by_name["direct"] == {"variant": "direct", "name": "direct"}, "the source's form stays"
 
 

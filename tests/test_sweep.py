@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import sweep as benchmark
 from benchmarks.prefixes import distinct_calls
-from dehazing.inference import COMBINATIONS, REFINEMENTS, VARIANTS, WITHOUT_G, Networks, Settings
+from dehazing.inference import COMBINATIONS, MATCHES, REFINEMENTS, VARIANTS, WITHOUT_G, Networks, Settings
 from dehazing.schedules import combine_alpha
 from dehazing.sweep import NETWORKS, Operators, Sweep, calls, evaluate
 
@@ -37,7 +37,7 @@ CONFIGURATIONS = [
     for variant in VARIANTS
     for degrader in (DEGRADERS if variant not in WITHOUT_G else ["blind"])
     for unmatched in SETTINGS.get(variant, [settings()])
-    for chosen in (unmatched, replace(unmatched, match="moments"))
+    for chosen in (replace(unmatched, match=match) for match in MATCHES)
 ]
 
 
@@ -57,8 +57,11 @@ def P(z):
     return tuple(0.9 * z_i + 0.01 for z_i in z)
 
 
-def match(z, t):
-    return tuple((z_i - z_i.mean((2, 3), keepdim=True)) * (1 - 0.1 * t) for z_i in z)
+def match(z, t, z_T=None):
+    return tuple(
+        (z_i - z_i.mean((2, 3), keepdim=True)) * (1 - 0.1 * t) + (0 if z_T is None else own.mean((2, 3), keepdim=True))
+        for z_i, own in zip(z, z_T or z, strict=True)
+    )
 
 
 OPERATORS = Operators(R, {name: G_of(factor) for factor, name in enumerate(DEGRADERS)}, P, match)
@@ -71,7 +74,7 @@ def z_T():
 
 def trajectories_of(sweep, configurations):
     return [
-        VARIANTS[variant](sweep.z_T, sweep.networks(degrader, DEGRADERS[degrader]), chosen)
+        VARIANTS[variant](sweep.z_T, sweep.networks(degrader, DEGRADERS[degrader], chosen.match), chosen)
         for variant, degrader, chosen in configurations
     ]
 
@@ -105,7 +108,10 @@ def by_the_loop(variant, degrader, chosen):
     def G(z0_hat, s, z_t):
         return OPERATORS.G[degrader](z0_hat, s, *{"none": (), "z_T": (start,), "z_t": (z_t,)}[anchor])
 
-    return VARIANTS[variant](start, Networks(R, G, P, match=match), chosen)
+    def matching(z, t):
+        return match(z, t, start if chosen.match == "moments_of_field" else None)
+
+    return VARIANTS[variant](start, Networks(R, G, P, match=matching), chosen)
 
 
 def test_every_trajectory_is_that_of_the_loop_alone_to_the_bit():
@@ -157,6 +163,8 @@ def test_matched_trajectories_share_the_way_to_where_they_part_and_what_they_sta
     assert distinct(matched) == calls(symbols(trajectories_of(Sweep(), matched)))
     assert distinct(matched)["R"] == 2 * T - 1, "the first step is one"
     assert distinct(matched)["G"] == 2 * (T - 1) - 1, "so is what G makes of it"
+    both = [("direct", "blind", settings(match=match)) for match in ("moments", "moments_of_field")]
+    assert distinct(both) == distinct(matched), "one kind of matching is not the other"
     some = [(variant, "blind", settings(match="moments")) for variant in ("direct", "refine_G", "refine_R")]
     assert distinct(some) == distinct(some[:1]), "without refinements all three are one"
 

@@ -23,7 +23,7 @@ class Configuration:
     reference: str = "previous"
     num_refinements: int = 1
     refine_level: str = "same"
-    match: str = "none"  # z_t as R sees it: none, as it is (the source's form) | moments, at those of its level
+    match: str = "none"  # z_t as R sees it: none (the source's form) | moments of its level | moments_of_field
     # fixed
     degrader: str = "degrader"  # role of the upstream degrader; unused by the variants without G
     domain: str = "latents"

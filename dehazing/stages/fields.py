@@ -48,13 +48,6 @@ class Scored(NamedTuple):
     pictures: dict[str, Tensor]
 
 
-class Fitted(NamedTuple):
-    """What the loop takes from the training series without training: haze_alpha (T + 1,) and the levels' moments."""
-
-    haze_alpha: Tensor
-    moments: Moments
-
-
 class Fields:
     """The fields of a split on the device: x (N, T + 1, Y, X), what is scored against: reference (N, Y, X)."""
 
@@ -70,15 +63,19 @@ class Fields:
         """E of every field and level; a tuple of (N, T + 1, C_i, h_i, w_i)."""
         return self._once("encoded", domain.encoder, lambda: domain.encode(self.x))
 
-    def fitted(self, domain: LoopDomain, num_fields: int = 8) -> Fitted:
-        """haze_alpha of Eq. 2 and the moments of every level, of training fields in this domain."""
+    def haze_alpha(self, domain: LoopDomain, num_fields: int = 8) -> Tensor:
+        """haze_alpha of Eq. 2, (T + 1,), fitted on training fields in this domain."""
 
-        def fit() -> Fitted:
-            x_train = torch.from_numpy(self.series.x("train")[:num_fields]).to(self.device)
-            z = domain.encode(x_train)
-            return Fitted(schedules.fitted(torch.cat([group.flatten(2) for group in z], 2)), moments_of(z))
+        def fit() -> Tensor:
+            z = self._encoded_train(domain, num_fields)
+            return schedules.fitted(torch.cat([group.flatten(2) for group in z], 2))
 
-        return self._once("fitted", (domain.encoder, num_fields), fit)
+        return self._once("haze_alpha", (domain.encoder, num_fields), fit)
+
+    def moments(self, domain: LoopDomain, num_fields: int = 32) -> Moments:
+        """The moments of every level, of training fields in this domain; more of them, as they differ much."""
+        key = (domain.encoder, num_fields)
+        return self._once("moments", key, lambda: moments_of(self._encoded_train(domain, num_fields)))
 
     def images(self, domain: LoopDomain, z: Latent) -> Tensor:
         """Dec(z), cropped to the fields; (N, Y, X)."""
@@ -142,6 +139,9 @@ class Fields:
             measured = measured_images(images, against, full=True), measured_latents(z_t, z_t)
             rows.append(Row("teacher_forced", level, self.T - level, *measured))
         return Scored(rows, {"teacher_forced": images})
+
+    def _encoded_train(self, domain: LoopDomain, num_fields: int) -> Latent:
+        return domain.encode(torch.from_numpy(self.series.x("train")[:num_fields]).to(self.device))
 
     def _once(self, kind: str, key: Hashable, make: Callable[[], Made]) -> Made:
         kept = self._kept.setdefault(kind, OrderedDict())

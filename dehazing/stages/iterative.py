@@ -139,7 +139,7 @@ class Stage:
     def _run(self, domain: LoopDomain, configurations: list[Configuration]) -> None:
         """The trajectories of one domain's configurations: as symbols, then evaluated on some fields at a time."""
         fields = self.fields
-        z, haze_alpha = fields.encoded(domain), fields.fitted(domain).haze_alpha
+        z, haze_alpha = fields.encoded(domain), fields.haze_alpha(domain)
         degraders = self._degraders(domain, configurations)
         if self.config.full:
             errors = {role: one_step_errors(G, anchor, z) for role, (G, anchor) in degraders.items()}
@@ -147,7 +147,7 @@ class Stage:
         sweep = Sweep()
         trajectories: list[Any] = []
         for one in configurations:
-            networks = sweep.networks(one.degrader, degraders[one.degrader][1] if one.has_G else "none")
+            networks = sweep.networks(one.degrader, degraders[one.degrader][1] if one.has_G else "none", one.match)
             settings = one.settings(fields.T, haze_alpha.tolist())
             trajectories.append(inference.VARIANTS[one.variant](sweep.z_T, networks, settings))
             self._trajectories[one.key] = trajectories[-1]
@@ -185,8 +185,8 @@ class Stage:
         def P(z: Latent) -> Latent:
             return domain.E(fields.images(domain, z)[:, None])
 
-        def match(z: Latent, t: int) -> Latent:
-            return matched(z, t, fields.fitted(domain).moments)
+        def match(z: Latent, t: int, z_T: Latent | None = None) -> Latent:
+            return matched(z, t, fields.moments(domain), z_T)
 
         operators = Operators(domain.R, G, P, match)
         for chunk in torch.arange(len(fields.x)).split(num_fields):
