@@ -85,6 +85,11 @@ class Agenda:
         self._look(execution.address for execution in executions)
         self.alone -= self._there | set(self._failed)
 
+    def busy(self, executions: Sequence[Execution]) -> None:
+        """Somebody else is at them: they rest until the next look."""
+        self.done(executions)
+        self._elsewhere |= {e.address for e in executions} - self._there - set(self._failed)
+
     def ended(self, executions: Sequence[Execution]) -> None:
         """A piece of work says that it has ended well: what it did not publish counts as lost.
 
@@ -173,6 +178,7 @@ class Agenda:
             if self.store.has(address):
                 self._there.add(address)
                 self._elsewhere.discard(address)
+                self._failed.pop(address, None)  # somebody else was luckier
                 continue
             reason = self.store.failure(address)
             if reason is not None:

@@ -39,7 +39,8 @@ class Budget:
     def __init__(self, study: Study, optuna_study: optuna.Study, root: Path, gpus_per_trial: float = 0.0) -> None:
         self.study, self.optuna_study, self.root, self.gpus_per_trial = study, optuna_study, root, gpus_per_trial
         self._name, self._begun_s, self._noted_s = f"{SPENT}{uuid.uuid4().hex[:12]}", time.monotonic(), time.monotonic()
-        self._gpu_s = 0.0
+        self._worked_s = 0.0
+        self._begun: dict[str, float] = {}  # work under way → since when
         self._num_taken = num_taken(optuna_study)
         self._others = spent(optuna_study)
 
@@ -61,9 +62,13 @@ class Budget:
             yield allowed
             self._num_taken += allowed
 
-    def worked(self, seconds: float) -> None:
-        """Counts the time of a piece of work."""
-        self._gpu_s += seconds * self.gpus_per_trial
+    def begins(self, work: str) -> None:
+        """A piece of work is handed out; its time counts from now on."""
+        self._begun[work] = time.monotonic()
+
+    def ends(self, work: str) -> None:
+        """A piece of work has ended."""
+        self._worked_s += time.monotonic() - self._begun.pop(work)
 
     def note(self, at_once: bool = False) -> None:
         """Keeps now and then in the journal what was spent, and reads what others have spent."""
@@ -76,7 +81,9 @@ class Budget:
             self._others = spent(self.optuna_study, without=self._name)
 
     def _own(self) -> tuple[float, float]:
-        return time.monotonic() - self._begun_s, self._gpu_s
+        now_s = time.monotonic()
+        under_way_s = sum(now_s - since_s for since_s in self._begun.values())
+        return now_s - self._begun_s, (self._worked_s + under_way_s) * self.gpus_per_trial
 
 
 def spent(optuna_study: optuna.Study, without: str = "") -> tuple[float, float]:

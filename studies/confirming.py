@@ -81,7 +81,7 @@ def confirm(
                 looked_s = time.monotonic()
     except BaseException:
         for ref in running:
-            ray.cancel(ref, force=False)  # it leaves a checkpoint
+            ray.cancel(ref, force=False)  # it gives its lease back; the checkpoint before is kept
         if running:
             ray.wait([*running], num_returns=len(running), timeout=5.0)
         raise

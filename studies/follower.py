@@ -117,7 +117,8 @@ class Follower:
     def worked(self, executions: Sequence[Execution], result: Mapping[str, Any], seconds: float) -> None:
         """A piece of work has ended, after so many seconds with its slot."""
         spent = {name.removeprefix("spent/"): value for name, value in result.items() if name.startswith("spent/")}
-        self.overhead.worked(len(executions), spent, seconds)
+        executed = result.get("done") and not result.get("busy")  # else somebody else is at it, or will be once more
+        self.overhead.worked(len(executions) if executed else 0, spent, seconds)
 
     def show(self) -> None:
         """The progress line."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -179,7 +179,7 @@ class Investigation:
             from studies.tuner import Search, search
 
             before_s = time.monotonic()
-            make = partial(pipeline_of, study, self.series, self.scale.search_seed, self.upstreams(study))
+            make = partial(self.pipeline, study, self.missing_below(study))
             how = Search(
                 self.root,
                 self.store,
@@ -232,15 +232,30 @@ class Investigation:
                 self.addresses[study.name] = f"{study.kind}/{chosen.user_attrs['fingerprint']}"
         return result
 
+    def pipeline(self, study: Study, missing: Sequence[Execution], suggestion: Mapping[str, Any]) -> list[Execution]:
+        """What a trial needs, upstreams first; missing: what `missing_below` found."""
+        return [*missing, *pipeline_of(study, self.series, self.scale.search_seed, self.upstreams(study), suggestion)]
+
+    def missing_below(self, study: Study) -> list[Execution]:
+        """What was chosen below a study and is gone from the store, upstreams first: the first trial makes it again."""
+        found: dict[str, Execution] = {}
+        for other in study.upstreams.values():
+            below = [*self.missing_below(self.studies[other]), *self._chosen_pipeline(self.studies[other])]
+            found |= {execution.address: execution for execution in below if not self.store.has(execution.address)}
+        return list(found.values())
+
     def upstreams(self, study: Study) -> dict[str, str]:
         """role → address of the chosen trial of the study that fills it."""
         return {role: self.addresses[other] for role, other in study.upstreams.items()}
 
     def chosen_execution(self, study: Study) -> Execution:
         """The execution of the study's chosen trial."""
+        return self._chosen_pipeline(study)[-1]
+
+    def _chosen_pipeline(self, study: Study) -> Sequence[Execution]:
         trial = journal.chosen(study, self.open(study).get_trials(deepcopy=False))
         assert trial is not None, study.name
-        return journal.pipeline(trial)[-1]
+        return journal.pipeline(trial)
 
     def _note_failures(self, study: Study, trials: list[FrozenTrial], retried: Collection[int]) -> None:
         for trial in trials:

@@ -19,7 +19,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.lease import Owner
+from dehazing.pipeline.lease import Owner, watched
 from dehazing.pipeline.store import Damaged, Store, Unwritable
 from studies import journal
 from studies.agenda import Agenda, Asked
@@ -106,9 +106,11 @@ class JournalSearch(OptunaSearch):
             spent = not self._may_ask() and not self._agenda.asked and not self._others
             return Searcher.FINISHED if spent else None
         self._work[trial_id] = (work, time.monotonic())
+        self._budget.begins(trial_id)
         num_threads = self._study.num_threads(work[0].kind, self._trial_config.get("num_threads", 1))
         executions = {execution.address: asdict(execution) for execution in work}
-        return {**self._trial_config, "num_threads": num_threads, "executions": executions}
+        seen = {address: watch for address in executions if (watch := watched(self._store, address)) is not None}
+        return {**self._trial_config, "num_threads": num_threads, "executions": executions, "watched": seen}
 
     def reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """An epoch of a piece of work: told to Optuna where it is of a trial's own stage. True: stop it early."""
@@ -150,7 +152,7 @@ class JournalSearch(OptunaSearch):
         executions, since_s = self._work.pop(trial_id)
         result = result or {}
         self._observer.worked(executions, result, time.monotonic() - since_s)
-        self._budget.worked(time.monotonic() - since_s)
+        self._budget.ends(trial_id)
         if "stop" in result:
             self.stop = str(result["stop"])
             return
@@ -158,7 +160,10 @@ class JournalSearch(OptunaSearch):
             self._ended(trial_id, executions, result, error)
 
     def _ended(self, trial_id: str, executions: list[Execution], result: Mapping[str, Any], error: bool) -> None:
-        if trial_id in self._stopped or result.get("busy"):
+        if result.get("busy"):
+            self._agenda.busy(executions)
+            return
+        if trial_id in self._stopped:
             self._agenda.done(executions)
             return
         if trial_id in self._killed:

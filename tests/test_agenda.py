@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from dehazing.pipeline import lease as leasing
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import lease
 from dehazing.pipeline.store import Store
@@ -21,7 +23,8 @@ from studies.executions import pipeline_of, space_of
 from studies.samplers import make_sampler
 from studies.searcher import JournalSearch
 from studies.study import Objective, Study
-from tests.searching import JOINT, UNET, Told, ending, executions, finish, made, publish, trials
+from tests.searching import ELSEWHERE, JOINT, UNET, Told, ending, executions, finish, made, publish, trials
+from trainables.trial import Trial
 
 
 def test_what_was_published_counts_even_if_the_process_was_lost_over_it(tmp_path: Path) -> None:
@@ -192,7 +195,49 @@ def test_what_somebody_else_has_just_begun_is_asked_again_later(
     with lease(Store(tmp_path), executions(config)[0].address):
         search.on_trial_complete("a", {"busy": True, "done": True})
         assert search.suggest("b") is None, "without a slot"
-    assert search.suggest("b") == config
+    assert search.suggest("b")["executions"] == config["executions"]
+
+
+def test_what_somebody_was_busy_with_rests_until_the_next_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease that this driver takes for silent, and whoever it hands the work to does not."""
+    search = made(tmp_path, Study(**{**vars(UNET), "num_trials": 1}))
+    config = search.suggest("a")
+    search.on_trial_complete("a", {"busy": True, "done": True})
+    assert search.suggest("b") is None
+    search._look_at_s = 0.0
+    assert search.suggest("b")["executions"] == config["executions"]
+
+
+def test_a_silent_lease_is_taken_over_by_the_first_that_is_given_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = made(tmp_path, Study(**{**vars(UNET), "num_trials": 1}))
+    (execution,) = executions(search.suggest("a"))
+    search.on_trial_complete("a", {"busy": True, "done": True})
+    folder = Store(tmp_path).lease_folder(execution.address)
+    folder.mkdir(parents=True)
+    (folder / "LEASE-000001").write_text(json.dumps(ELSEWHERE))
+    search._look_at_s = 0.0
+    assert search.suggest("b") is None, "its owner may be alive"
+    place = (str(tmp_path), execution.address)
+    touched, since = leasing._seen[place]
+    leasing._seen[place] = (touched, since - 2 * leasing.STALE_AFTER_S)
+    search._look_at_s = 0.0
+    config = search.suggest("b")
+    monkeypatch.setattr(leasing, "_seen", {})  # the trial runs in a process of its own
+    trial = Trial({**config, "store": str(tmp_path)})
+    assert trial.train()["stop"].startswith("series/series must be published"), "not busy: it has the lease"
+
+
+def test_what_this_driver_gave_up_and_another_one_made_is_there(tmp_path: Path) -> None:
+    search = made(tmp_path, Study(**{**vars(UNET), "num_trials": 1}))
+    (execution,) = executions(search.suggest("a"))
+    search._agenda._failed[execution.address] = "its process was lost 4 times"
+    publish(tmp_path, execution, **{"val/psnr": 30.0})
+    search._agenda.look()
+    search.on_trial_complete("a", {"busy": True, "done": True})
+    search._teller.tell(search._agenda.settled())
+    assert ending(search) == (TrialState.COMPLETE, None)
 
 
 def test_killed_for_its_memory_is_tried_once_more_alone(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.failure import FailedBefore
 from dehazing.pipeline.fingerprint import code_version
 from dehazing.pipeline.lease import LeaseLost, holder
-from dehazing.pipeline.store import Store, Unwritable
+from dehazing.pipeline.store import Damaged, Store, Unwritable
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -219,9 +219,30 @@ def test_what_may_go_well_another_time_is_not_remembered(toy, store, monkeypatch
 
 def test_a_missing_upstream_is_no_failure_of_the_stage(toy, store):
     execution = toy_execution(build_on="hvae", upstreams={"hvae": "hvae/ab"})
-    with pytest.raises(ValueError, match="must be published"):
+    with pytest.raises(Damaged, match="must be published"):  # so that a study is stopped, and none of its trials fails
         execute.execute(execution, store)
     assert store.failure(execution.address) is None
+
+
+def test_a_checkpoint_is_never_older_than_its_interval_unless_an_epoch_is(toy, store):
+    execution = toy_execution(epoch_s=0.2, num_epochs=6)
+    ages, saved_s = [], time.monotonic()
+    partial = store.partial(execution.address)
+    known = set()
+    for _ in execute.executing(execution, store, checkpoint_every_s=0.5):
+        ages.append(time.monotonic() - saved_s)
+        if set(partial.glob("epoch-*")) - known:
+            known, saved_s = set(partial.glob("epoch-*")), time.monotonic()
+    assert max(ages) < 0.5 + 0.15, ages
+
+
+def test_what_was_trained_is_saved_before_a_long_end(toy, store, monkeypatch):
+    monkeypatch.setattr(execute, "BEFORE_THE_END_S", 0.1)
+    execution = toy_execution(epoch_s=0.05)
+    monkeypatch.setattr(stages.stage_module("toy").Stage, "finish", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        execute.execute(execution, store)
+    assert [path.name[:12] for path in store.partial(execution.address).glob("epoch-*")] == ["epoch-000005"]
 
 
 def test_the_clock_is_told_where_the_time_goes(toy, store):

@@ -131,19 +131,20 @@ def test_hours_end_the_asking_over_all_runs(tmp_path: Path) -> None:
     search = made(tmp_path, study)
     search._budget.gpus_per_trial = 1.0
     config = search.suggest("a")
-    search._budget.worked(1800.0)
+    search._budget._begun["a"] -= 1800.0
     search._budget.note(at_once=True)
     search._agenda.asked[0].trial.set_user_attr("owner", {"process": ELSEWHERE, "driver": "drivers/a"})
     other = made(tmp_path, study)  # another driver, which works as long
     other._budget.gpus_per_trial = 1.0
     with lease(Store(tmp_path), "drivers/a"):
         assert other.suggest("b") is not None
-    other._budget.worked(1801.0)
+    other._budget._begun["b"] -= 1801.0
     other._budget.note(at_once=True)
     search._budget.note(at_once=True)
     finish(search, "a", config)
     assert search._budget.exhausted() == other._budget.exhausted() == "max_gpu_hours: 1"
     assert len(trials(search)) == 2
+    assert search._budget._own()[1] >= 1800.0, "ended or not, it counts"
     assert made(tmp_path, study)._budget.left() == 0 and is_whole(study, search._ot_study) is False
     finish(other, "b", other._trial_config | {"executions": {e.address: asdict(e) for e in other._work["b"][0]}})
     assert made(tmp_path, study).suggest("c") == Searcher.FINISHED and is_whole(study, search._ot_study)

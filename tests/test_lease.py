@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dehazing.pipeline.lease import LeaseLost, Owner, holder, lease, leases
+from dehazing.pipeline import lease as leasing
+from dehazing.pipeline.lease import Busy, LeaseLost, Owner, go_on_watching, holder, lease, leases, watched
 from dehazing.pipeline.store import Store, Unwritable
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -162,6 +163,30 @@ def test_a_silent_owner_elsewhere_is_no_holder_for_whoever_watched(store):
     assert holder(store, ADDRESS, stale_after_s=0.2) is None
     os.utime(store.lease_folder(ADDRESS) / "LEASE-000001")
     assert holder(store, ADDRESS, stale_after_s=0.2) == Owner(**ELSEWHERE)
+
+
+def test_a_lease_cut_off_while_it_was_written_has_a_holder_until_it_was_silent(store):
+    write(store, "LEASE-000001", "")
+    assert holder(store, ADDRESS, stale_after_s=0.2) is not None
+    time.sleep(0.3)
+    assert holder(store, ADDRESS, stale_after_s=0.2) is None
+
+
+def test_the_silence_that_another_process_watched_is_not_waited_for_again(store, monkeypatch):
+    write(store, "LEASE-000001", json.dumps(ELSEWHERE))
+    holder(store, ADDRESS)
+    time.sleep(0.3)
+    seen = watched(store, ADDRESS)
+    monkeypatch.setattr(leasing, "_seen", {})  # another process has seen nothing
+    with pytest.raises(Busy), lease(store, ADDRESS, stale_after_s=0.2, wait_s=0.0):
+        pass
+    go_on_watching(store, ADDRESS, json.loads(json.dumps(seen)))
+    with lease(store, ADDRESS, stale_after_s=0.2, wait_s=0.0) as held:
+        assert held.number == 2
+    write(store, "LEASE-000003", json.dumps(ELSEWHERE))
+    go_on_watching(store, ADDRESS, seen)  # of a lease before this one: it counts for nothing
+    with pytest.raises(Busy), lease(store, ADDRESS, stale_after_s=0.2, wait_s=0.0):
+        pass
 
 
 def test_several_are_waited_for_in_one_order(store):

@@ -13,7 +13,7 @@ from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execute import executing
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.failure import ending_of
-from dehazing.pipeline.lease import LeaseLost
+from dehazing.pipeline.lease import LeaseLost, go_on_watching
 from dehazing.pipeline.store import Unwritable, open_store
 from dehazing.pipeline.together import execute_together
 from dehazing.stages import fields
@@ -25,8 +25,9 @@ class Trial(tune.Trainable):
     """Trains or evaluates `config["executions"]`, whose products go to the store at `config["store"]`.
 
     config: store (what `open_store` takes), executions (address → the fields of one Execution, or of several that can
-    be executed together), device, num_threads (the trial's CPUs). One `step` is one epoch; the last result carries
-    `done=True`; `spent` are the seconds by part so far. What was made is in the store, and so is why something failed.
+    be executed together), device, num_threads, watched (address → what the driver has seen of a silent lease). One
+    `step` is one epoch; the last result carries `done=True`; `spent` are the seconds by part so far. What was made is
+    in the store, and so is why something failed.
     `failed`, `out_of_memory`, `busy` (somebody else is at it) and `stop` (nothing can be made at all, for the reason
     given) say what ended this piece of work, and leave the actor warm for the next one. Resume lives in the store
     (partial checkpoints under the fingerprint), so Tune's checkpoints hold nothing.
@@ -59,6 +60,8 @@ class Trial(tune.Trainable):
         executions = [Execution.at(address, fields) for address, fields in config["executions"].items()]
         assert all(execution.kind == self.kind for execution in executions if self.kind), f"{self.kind}: {executions}"
         store, device = open_store(config["store"]), config.get("device", "cpu")
+        for address, seen in config.get("watched", {}).items():
+            go_on_watching(store, address, seen)
         if len(executions) > 1:
             execute_together(executions, store, device, clock, wait_s=0.0)
             return

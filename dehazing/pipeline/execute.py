@@ -26,6 +26,7 @@ from dehazing.stages import stage_module
 from dehazing.strict import from_mapping
 
 CHECKPOINT_EVERY_S = 60.0
+BEFORE_THE_END_S = 10.0  # so much work is not left unsaved while a stage finishes
 
 
 def execute(
@@ -132,7 +133,10 @@ def _epochs(
             "seconds": time.monotonic() - epoch_started,
         }
         history.append(dict(metrics))
-        if time.monotonic() - saved_at >= checkpoint_every_s:
+        # the next epoch's end would be too late, or the end of what comes after the last one
+        last = stage.epoch == stage.num_epochs
+        ahead_s = max(0.0, checkpoint_every_s - BEFORE_THE_END_S) if last else metrics["seconds"]
+        if time.monotonic() - saved_at + ahead_s >= checkpoint_every_s:
             save()
             saved_at, saved_epoch = time.monotonic(), stage.epoch
     with clock.of("arithmetic"), remembering(store, address):

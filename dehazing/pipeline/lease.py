@@ -23,6 +23,7 @@ from dehazing.pipeline.store import Store
 from dehazing.pipeline.writing import Unwritable
 
 STALE_AFTER_S = 60.0
+UNKNOWN = Owner("an unknown host", 0, 0.0)  # of a lease that was cut off as it was written
 
 # What this process saw last of a lease, and since when (monotonic): how it tells a silent owner.
 _seen: dict[tuple[str, str], tuple[tuple[str, int] | None, float]] = {}
@@ -111,7 +112,21 @@ def holder(store: Store, address: str, stale_after_s: float = STALE_AFTER_S) -> 
     claim = store.claims(address).look()
     if claim is None or _is_free(claim) or _silent_s(store, address, claim) > stale_after_s:
         return None
-    return claim.owner
+    return claim.owner or UNKNOWN
+
+
+def watched(store: Store, address: str) -> list | None:
+    """What this process has seen of a lease that nobody touches, or None: for `go_on_watching` in another one."""
+    if (store.place, address) not in _seen:
+        return None
+    touched, since = _seen[store.place, address]
+    return None if touched is None else [*touched, time.monotonic() - since]
+
+
+def go_on_watching(store: Store, address: str, seen: Sequence) -> None:
+    """Count the silence that another process has watched, so that it need not be waited for once more."""
+    name, touched_ns, silent_s = seen
+    _seen[store.place, address] = ((name, touched_ns), time.monotonic() - silent_s)
 
 
 def _acquire(store: Store, addresses: Sequence[str], stale_after_s: float) -> dict[str, Lease]:

@@ -76,8 +76,7 @@ class Store:
     def folder(self, address: str) -> Path:
         """The local folder of a published address, its files checked against the manifest once per process.
 
-        ValueError where it is absent; Damaged, a ValueError, where it is damaged, saying which file and how to
-        mend it.
+        Damaged, a ValueError, where it is absent, or damaged: then it says which file and how to mend it.
         """
         place = self._place(address)
         self.published(address)
@@ -196,10 +195,13 @@ class Store:
         return self._place(address)
 
     def published(self, address: str) -> dict[str, Any]:
-        """The manifest of an address; ValueError where it is not published."""
+        """The manifest of an address; Damaged where it is not published."""
         found = self.manifest(address)
         if found is None:
-            raise ValueError(f"{address} must be published in {self.name}, but there is no complete manifest of it.")
+            raise Damaged(
+                f"{address} must be published in {self.name}, but there is no complete manifest of it; "
+                "give the same command again."
+            )
         return found
 
     def _entry(self, address: str, name: str, published: Mapping[str, Any]) -> dict[str, Any]:

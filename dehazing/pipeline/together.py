@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from dehazing.pipeline.clock import Clock
-from dehazing.pipeline.execute import build, context_of, execute, records
+from dehazing.pipeline.execute import build, context_of, executing, records
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.failure import comes_again
-from dehazing.pipeline.lease import leases
+from dehazing.pipeline.lease import Busy, leases
 from dehazing.pipeline.store import Store
 from dehazing.stages import stage_module
 from dehazing.strict import from_mapping, to_mapping
@@ -23,8 +23,9 @@ def can_share(first: Execution, other: Execution) -> bool:
 
     Some need a network that others do not: of several executions, each must be able to share with each.
     """
-    module = stage_module(first.kind)
-    if not hasattr(module, "joined") or replace(other, config=first.config, upstreams=first.upstreams) != first:
+    if (first.kind, first.dataset, first.seed) != (other.kind, other.dataset, other.seed):
+        return False
+    if not hasattr(stage_module(first.kind), "joined"):
         return False
     return all(first.upstreams.get(role, address) == address for role, address in other.upstreams.items())
 
@@ -39,7 +40,8 @@ def execute_together(
     """Makes sure that executions which `can_share` are published, each at its own address.
 
     Where they fail together, each is tried alone, so that only those fail that would; their reasons are remembered
-    in the store. Raises what may go well another time: memory, a lost lease, a store that cannot be written.
+    in the store. Raises what may go well another time: memory, a lost lease, a store that cannot be written; Busy where
+    somebody else is still at one of them after `wait_s`.
     """
     clock = clock or Clock()
     missing = [execution for execution in executions if not store.has(execution.address)]
@@ -60,17 +62,23 @@ def execute_together(
                 for execution, files in zip(missing, parts, strict=True):
                     store.publish(execution.address, files, held[execution.address].check)
             return
-    for execution in missing:
-        with clock.of("arithmetic"):
-            _alone(execution, store, device)
+    busy = [execution for execution in missing if not _alone(execution, store, device, clock, wait_s)]
+    if busy:
+        raise Busy(f"{busy[0].address} and {len(busy) - 1} others are being made by somebody else.")
 
 
-def _alone(execution: Execution, store: Store, device: str) -> None:
+def _alone(execution: Execution, store: Store, device: str, clock: Clock, wait_s: float) -> bool:
+    """False where somebody else is at it."""
     try:
-        execute(execution, store, device)
+        with closing(executing(execution, store, device, clock=clock, wait_s=wait_s)) as epochs:
+            for _ in epochs:
+                pass
+    except Busy:
+        return False
     except Exception as error:
         if not comes_again(error) or store.failure(execution.address) is None:
             raise
+    return True
 
 
 def _made(executions: Sequence[Execution], store: Store, device: str, clock: Clock) -> list[dict[str, bytes]]:

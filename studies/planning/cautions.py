@@ -60,6 +60,10 @@ def cautions_of_work(
                     f"{name}: `{key}` = {limit:g}{already} ends it before its trials do, which take about "
                     f"{needed / HOUR_S:.2g}"
                 )
+        for reason, num in one.refused.items():
+            result.append(
+                f"{name}: {num} trial{'s' if num > 1 else ''} to come will fail, as the stage refuses: {reason}"
+            )
         if one.failures:
             reason = next(iter(one.failures.values()))
             plural = "s" if len(one.failures) > 1 else ""

@@ -38,7 +38,8 @@ class Expected:
     stage, in the order of the trials. suggestions: those of the trials to come. failures: address → why it failed
     before, where it will not be tried again. study: as asked; sampler: the one that its `auto` stands for. more: how
     many times the trials that were simulated are to come, 1 but for a very large budget. spent: seconds of wall time
-    and of GPUs so far. certain: those executions that no result can change.
+    and of GPUs so far. certain: those executions that no result can change. refused: why the stage refuses trials to
+    come → how many.
     """
 
     study: Study
@@ -56,6 +57,7 @@ class Expected:
     more: float
     spent: tuple[float, float]
     certain: frozenset[str]
+    refused: Mapping[str, int]
 
     @property
     def to_do(self) -> list[Execution]:
@@ -116,10 +118,17 @@ def _expected(
     targets, asked, begun = [], set[str](), set[str]()
     suggestions = []
     opened = investigation.open(study) if trials else None
+    missing = investigation.missing_below(study) if recorded is not None else []
+    refused: dict[str, int] = {}
     simulated, num_beyond = _simulated(study, sampler, seed, trials, opened)
     for number, params in enumerate(simulated):
         suggestion = nested(params)
-        pipeline = pipeline_of(study, investigation.series, seed, upstreams, suggestion)
+        try:
+            pipeline = [*missing, *pipeline_of(study, investigation.series, seed, upstreams, suggestion)]
+        except ValueError as error:  # then the trial fails, and the study goes on
+            if number >= len(trials):
+                refused[str(error)] = refused.get(str(error), 0) + 1
+            continue
         found |= {execution.address: execution for execution in pipeline}
         targets.append(pipeline[-1])
         if number < len(trials):
@@ -128,7 +137,9 @@ def _expected(
             suggestions.append(suggestion)
             asked |= {execution.address for execution in pipeline}
     ended = [trial for trial in trials if trial.state in journal.ENDED]
-    num_ended = len(simulated) - len(suggestions)
+    if refused and not targets:
+        raise ValueError(f"{study.name}: its stage must accept a trial, but refuses them all: {next(iter(refused))}")
+    num_ended = len(simulated) - len(suggestions) - sum(refused.values())
     most = _most(study, simulated, num_ended, len(simulated) + num_beyond, parameters)
     foreseen = sampler in FORESEEABLE or not suggestions
     exact = foreseen and (not num_beyond or most == len(found))
@@ -152,6 +163,7 @@ def _expected(
         more=1.0 if exact or not num_beyond else 1.0 + num_beyond / len(suggestions),
         spent=spent(opened) if opened else (0.0, 0.0),
         certain=frozenset(found if foreseen else begun),
+        refused=refused,
     )
 
 
