@@ -37,16 +37,16 @@ def psnr_ri(prediction: Tensor, reference: Tensor | Reference, data_range: Tenso
     """
     prediction, held = pair(prediction, reference)
     data_range = range(held) if data_range is None else data_range
-    return psnr(fitted(prediction, held), held.once("centred", _centred), data_range)
+    prediction = _centred(prediction)
+    return psnr(best_gain(prediction, held) * prediction, held.once("centred", _centred), data_range)
 
 
-def fitted(prediction: Tensor, reference: Reference) -> Tensor:
-    """The prediction (N, Y, X), centred, times the gain that brings it nearest to the centred reference."""
+def best_gain(prediction: Tensor, reference: Reference) -> Tensor:
+    """The gain that, with an offset, brings the prediction (N, Y, X) nearest to the reference; (N, 1, 1)."""
     prediction, truth = _centred(prediction), reference.once("centred", _centred)
-    power = prediction.square().mean(dim=(1, 2))
-    covariance = (prediction * truth).mean(dim=(1, 2))
-    gain = torch.where(power > 0, covariance / power, torch.zeros_like(power))
-    return gain[:, None, None] * prediction
+    power = prediction.square().mean(dim=(1, 2), keepdim=True)
+    covariance = (prediction * truth).mean(dim=(1, 2), keepdim=True)
+    return torch.where(power > 0, covariance / power, torch.zeros_like(power))
 
 
 def _centred(images: Tensor) -> Tensor:
