@@ -30,7 +30,7 @@ def read_trajectories(root: Path | str, confirmation: Confirmation) -> pd.DataFr
     """One row per variant x seed x field x step: seed, variant, field, step, level and every metric.
 
     Step k = 0 … T - 1 is the prediction at level t = T - k. The baselines, the input and the ceilings are in
-    `variant` too.
+    `variant` too. What every metric is, dehazing/stages/scores.py tells.
     """
     store = open_store(root)
     tables = []

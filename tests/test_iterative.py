@@ -1,9 +1,12 @@
 """The stage `iterative` on trained networks: a configuration in a batch gives what it gives alone, cold or warm."""
 
+import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -15,6 +18,7 @@ from dehazing.pipeline.stage import Context
 from dehazing.pipeline.store import Store
 from dehazing.stages import fields, iterative, weights
 from dehazing.stages.iterative import Config, Configuration, joined
+from dehazing.stages.scores import FULL
 
 pytestmark = pytest.mark.slow
 
@@ -119,6 +123,22 @@ def test_latents_that_are_computed_together_give_the_same_but_for_rounding(upstr
     files, together = alone(upstreams, config)
     assert together == pytest.approx(one_by_one, abs=1e-4)
     assert len(files) == 3
+
+
+def test_only_a_full_evaluation_measures_what_is_dear_and_says_what_it_cannot(upstreams):
+    series, folders = upstreams
+    simulated = replace(series, fields=tuple(replace(field, truth=field.frames + 1) for field in series.fields))
+    tables = {}
+    for name, source, full in (("search", simulated, False), ("simulated", simulated, True), ("real", series, True)):
+        files, _ = alone((source, folders), Config((CONFIGURATIONS[0],), full=full))
+        content = io.BytesIO(files["evaluation.parquet"])
+        tables[name] = pd.read_parquet(content), (pq.read_schema(content).metadata or {}).get(b"refused")
+    assert not set(tables["search"][0].columns) & set(FULL) and tables["search"][1] is None
+    assert tables["simulated"][0][list(FULL)].notna().all(axis=None) and tables["simulated"][1] is None
+    needing_truth = {"frc_px", "background", "line_f1"}
+    real, refused = tables["real"]
+    assert {name for name in FULL if real[name].isna().all()} == set(json.loads(refused)) == needing_truth
+    assert real[list(set(FULL) - needing_truth)].notna().all(axis=None)
 
 
 def test_calls_are_counted_as_they_are_made(upstreams, monkeypatch):
