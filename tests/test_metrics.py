@@ -50,13 +50,15 @@ def test_range_invariant_psnr_by_hand():
     assert metrics.psnr_ri(prediction, reference).item() == pytest.approx(10 * math.log10(9 / residual))
 
 
-def test_range_invariant_psnr_is_that_of_a_least_squares_fit_and_scikit_image(pair):
+@pytest.mark.parametrize("gain", [3, -2])
+def test_range_invariant_psnr_is_that_of_a_least_squares_fit_and_scikit_image(pair, gain):
     prediction, reference = (images.double().numpy() for images in pair)
+    prediction = gain * prediction - 8
     expected = []
-    for one, truth in zip(3 * prediction - 8, reference, strict=True):
-        gain, offset = np.polyfit(one.ravel(), truth.ravel(), 1)
-        expected.append(peak_signal_noise_ratio(truth, gain * one + offset, data_range=np.ptp(truth)))
-    found = metrics.psnr_ri(3 * torch.from_numpy(prediction) - 8, torch.from_numpy(reference))
+    for one, truth in zip(prediction, reference, strict=True):
+        slope, offset = np.polyfit(one.ravel(), truth.ravel(), 1)
+        expected.append(peak_signal_noise_ratio(truth, slope * one + offset, data_range=np.ptp(truth)))
+    found = metrics.psnr_ri(torch.from_numpy(prediction), torch.from_numpy(reference))
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
 
 

@@ -26,6 +26,7 @@ TRUTH = drawn(20, 44)
         (drawn(8, 20, 32, 44), 2 / 3),  # precision 1/2, recall 1
         (drawn(32), 0),
         (39 * TRUTH - 700, 1),  # gain and offset are forgiven
+        (-TRUTH, 0),  # dark where lines should be
         (torch.full_like(TRUTH, 5), 0),
     ],
 )
