@@ -16,3 +16,13 @@ def pytest_collection_modifyitems(items):
         if item.get_closest_marker("faults") is not None:
             item.add_marker("slow")
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory):
+    """A database of MLflow whose tables are made: making them takes seconds."""
+    from tests.tracked import DATA, Tracker
+
+    root = tmp_path_factory.mktemp("mlflow")
+    assert Tracker(root, "first", {}, DATA, is_apart=False).close() == ""
+    return root / "mlflow.db"

@@ -16,17 +16,17 @@ from pathlib import Path
 class Server:
     """An MLflow server on this machine, on one database and one port through every restart."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, artifacts: str = "served") -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.folder, self.uri = folder, f"http://127.0.0.1:{self.port}"
+        self.folder, self.artifacts, self.uri = folder, artifacts, f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         words = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(self.port)]
         words += ["--host", "127.0.0.1", "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
-        words += ["--artifacts-destination", str(self.folder / "served")]
+        words += ["--artifacts-destination", str(self.folder / self.artifacts)]
         extra = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | extra
         with (self.folder / "server.log").open("ab") as log:

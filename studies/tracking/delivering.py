@@ -30,7 +30,7 @@ class DeliveryProcess:
     """As Delivery, in another process."""
 
     def __init__(self, root: Path, experiment: str) -> None:
-        self.num_lost, self.problem = 0, ""
+        self.num_lost, self.problem, self.note = 0, "", ""
         self._words = [sys.executable, "-m", "studies.tracking.delivering", str(root), experiment]
         self._words.append(json.dumps(asdict(Owner.myself())))
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,7 +52,7 @@ class DeliveryProcess:
             self.close()
             raise RuntimeError("the process that tells MLflow has ended") from error
         self.num_lost = self._num_lost_before + answer["num_lost"]
-        self.problem = self.problem or answer["problem"]
+        self.problem, self.note = self.problem or answer["problem"], answer["note"]
         if answer["away"]:
             raise RuntimeError(answer["away"])
 
@@ -94,7 +94,7 @@ def main(root: str, experiment: str, owner: str, which: str) -> None:
             delivery.deliver(None if asked is None else Segment(**{**asked, "path": Path(asked["path"])}))
         except Exception as error:  # told to whoever asked, who tries again
             away = sentence(error)
-        answer = {"num_lost": delivery.num_lost, "problem": delivery.problem, "away": away}
+        answer = {"num_lost": delivery.num_lost, "problem": delivery.problem, "note": delivery.note, "away": away}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

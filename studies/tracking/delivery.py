@@ -1,15 +1,13 @@
 """Tells MLflow what the spool's records say; telling it twice does no harm.
 
-A run carries its `key` as a tag, and the id of its results folder, as folders may share a server; by both it is looked
-for before it is made again. Parameters are given once; a metric that is there with the same step, time and value is
-dropped by MLflow itself. So a segment of which nobody knows how much was delivered is simply delivered again.
+A run is looked for by its key before it is made again. Parameters are given once; a metric that is there with the same
+step, time and value is dropped by MLflow itself. So a segment of which nobody knows how much was delivered is simply
+delivered again.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -17,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from dehazing.pipeline.lease import Owner
-from studies.tracking.identity import results_id
+from studies.tracking.experiment import FOLDER, Experiment
 from studies.tracking.ledger import Ledger
 from studies.tracking.open_run import MAX_TAG, OpenRun
 from studies.tracking.refusal import LATER, is_refusal, sentence, status_of
 from studies.tracking.spool import Record, Segment, records_of
 
-FOLDER = "results_folder"  # tag of a run: the id of the results folder that it is of
 PATIENCE = 8  # attempts at a record on which MLflow fails although it answers, before it counts as refused
 
 
@@ -32,11 +29,10 @@ class Delivery:
 
     def __init__(self, root: Path, experiment: str, owner: Owner, *, is_first: bool = True) -> None:
         """owner: whose runs they are. is_first: nothing was delivered for it before, so no run of it is open."""
-        self.root, self.experiment, self.ledger = root, experiment, Ledger(root, experiment)
+        self.ledger = Ledger(root, experiment)
+        self._mlflow, self._is_connected = Experiment(root, experiment, self.ledger), False
         self.num_lost, self.problem = 0, ""
         self._owner, self._is_first = owner, is_first
-        self._client: Any = None
-        self._experiment_id = self._folder = ""  # ids, of MLflow's and ours
         self._open: dict[str, OpenRun] = {}
         self._uncertain: set[str] = set()  # keys whose run may have been made, or not wholly
         self._ended: dict[str, str] = {}  # key → status, to be noted in the ledger
@@ -51,7 +47,7 @@ class Delivery:
         records = [] if segment is None else records_of(segment.path)
         again = segment is not None and (segment.taken_over or not self._is_first)
         try:
-            if self._client is None:
+            if not self._is_connected:
                 self._connect()
             while self._num_done < len(records):
                 record = records[self._num_done]
@@ -76,48 +72,24 @@ class Delivery:
         """Nothing to end."""
 
     def _connect(self) -> None:
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # tried again here
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        from mlflow.tracking import MlflowClient
-
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        uri = os.environ.get("MLFLOW_TRACKING_URI")
-        client = MlflowClient(tracking_uri=uri or f"sqlite:///{self.root / 'mlflow.db'}")
-        self._folder = results_id(self.root)
-        with self.ledger.alone():
-            found = client.get_experiment_by_name(self.experiment)
-            if found is None:
-                location = None if uri else (self.root / "mlartifacts" / self.experiment).as_uri()
-                self._experiment_id = client.create_experiment(self.experiment, artifact_location=location)
-                self.ledger.filled(self._experiment_id)
-            else:
-                self._experiment_id = found.experiment_id
-                if found.lifecycle_stage == "deleted":
-                    client.restore_experiment(found.experiment_id)
-            if not self.ledger.is_filled(self._experiment_id):
-                runs = self._search(client, "tags.key LIKE '%'")
-                self.ledger.add({run.data.tags["key"]: run.info.run_id for run in runs})
-                self.ledger.filled(self._experiment_id)
-        for run in self._search(client, "attributes.status = 'RUNNING'"):
+        """To MLflow, where runs of processes that are gone are closed."""
+        self._is_connected = False
+        self._mlflow.connect()
+        for run in self._mlflow.search("attributes.status = 'RUNNING'"):
             owner = _owner(run)
             if owner is None or owner.is_gone() or (owner == self._owner and self._is_first and not self._open):
-                client.set_terminated(run.info.run_id, status="KILLED")
+                self._client.set_terminated(run.info.run_id, status="KILLED")
                 self._ended[run.data.tags.get("key", "")] = "KILLED"
-        self._client = client
+        self._is_connected = True
 
-    def _search(self, client: Any, condition: str) -> list[Any]:
-        """The runs of this results folder for which a condition holds."""
-        condition = f"{condition} AND tags.{FOLDER} = '{self._folder}'"
-        found = client.search_runs([self._experiment_id], condition, max_results=1000)
-        runs = list(found)
-        while found.token:
-            found = client.search_runs([self._experiment_id], condition, max_results=1000, page_token=found.token)
-            runs += found
-        return runs
+    @property
+    def _client(self) -> Any:
+        return self._mlflow.client
+
+    @property
+    def note(self) -> str:
+        """One sentence on what MLflow does not show, or ""."""
+        return self._mlflow.note
 
     def _attempt(self, key: str, tell: Callable[[], None]) -> None:
         """Tell, where what is refused for good is counted and left; raises where MLflow is away."""
@@ -140,14 +112,7 @@ class Delivery:
     def _is_refused(self, error: Exception) -> bool:
         if is_refusal(error):
             return True
-        return self._num_failed >= PATIENCE and status_of(error) not in LATER and self._answers()
-
-    def _answers(self) -> bool:
-        try:
-            self._client.get_experiment(self._experiment_id)
-        except Exception:  # whatever it is, MLflow is not well
-            return False
-        return True
+        return self._num_failed >= PATIENCE and status_of(error) not in LATER and self._mlflow.answers()
 
     def _tell(self, record: Record, again: bool) -> None:
         key = record["key"]
@@ -164,7 +129,7 @@ class Delivery:
         from mlflow.entities import RunTag
 
         key = record["key"]
-        tags = {**record["tags"], "key": key, FOLDER: self._folder, "owner": json.dumps(asdict(self._owner))}
+        tags = {**record["tags"], "key": key, FOLDER: self._mlflow.folder, "owner": json.dumps(asdict(self._owner))}
         parent = self._open[record["parent"]].run_id if record["parent"] in self._open else None
         parent = parent or (self.ledger.run_id(record["parent"]) if record["parent"] else None)
         if parent is not None:
@@ -179,7 +144,7 @@ class Delivery:
                 raise
             self._connect()  # the experiment was deleted meanwhile, or the database is another one
             found, made = self._found_or_made(record, tags, not whole)
-        run = OpenRun(self._client, found or made, record, is_new=found is None)
+        run = OpenRun(self._mlflow, found or made, record, is_new=found is None)
         if before is not None:  # its run was deleted
             run.metrics, run.tags = before.metrics, before.tags
         if found is not None:
@@ -192,11 +157,11 @@ class Delivery:
     def _found_or_made(self, record: Record, tags: Mapping[str, str], search: bool) -> tuple[Any, Any]:
         key = record["key"]
         with self.ledger.alone():
-            found = self._found(key, search)
+            found = self._mlflow.found(key, search)
             if found is not None:
                 return found, None
             self._uncertain.add(key)
-            made = self._client.create_run(self._experiment_id, record["at_ms"], dict(tags), record["name"])
+            made = self._client.create_run(self._mlflow.id, record["at_ms"], dict(tags), record["name"])
             self.ledger.add({key: made.info.run_id})
             return None, made
 
@@ -219,40 +184,16 @@ class Delivery:
     def _run(self, key: str) -> OpenRun:
         """The run that is told about; LookupError where its start was refused."""
         if key not in self._open:
-            found = self._found(key, search=True)
+            found = self._mlflow.found(key, search=True)
             if found is None:
                 raise LookupError(f"no run of {key} was made")
-            self._open[key] = OpenRun(self._client, found, None, is_new=False)
+            self._open[key] = OpenRun(self._mlflow, found, None, is_new=False)
         return self._open[key]
-
-    def _found(self, key: str, search: bool) -> Any:
-        """The run of a key as MLflow has it now, or None."""
-        known = self.ledger.run_id(key)
-        run = None if known is None else self._active(known)
-        if run is None and (search or known is not None):
-            quote = '"' if "'" in key else "'"
-            runs = self._search(self._client, f"tags.key = {quote}{key}{quote}")
-            if runs:
-                self.ledger.add({key: runs[0].info.run_id})
-                run = self._client.get_run(runs[0].info.run_id)
-        return run
-
-    def _active(self, run_id: str) -> Any:
-        """The run, or None where it was deleted, or is in another database."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            run = self._client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return None
-        return run if run.info.lifecycle_stage == "active" else None
 
     def _is_made_again(self, key: str) -> bool:
         """Whether a run that was told about had been deleted meanwhile, and was made anew."""
         run = self._open.get(key)
-        if run is None or run.record is None or run.was_made_again or self._active(run.run_id) is not None:
+        if run is None or run.record is None or run.was_made_again or self._mlflow.active(run.run_id) is not None:
             return False
         self._uncertain.add(key)
         self._start(run.record, again=True)

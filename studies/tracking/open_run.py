@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from studies.tracking.experiment import Experiment
 from studies.tracking.spool import Record
 
 MAX_TAG = 5000  # characters
@@ -17,7 +18,7 @@ MAX_TAG = 5000  # characters
 class OpenRun:
     """One run; `record` is what it was started with, None where that was before this process."""
 
-    def __init__(self, client: Any, run: Any, record: Record | None, *, is_new: bool) -> None:
+    def __init__(self, experiment: Experiment, run: Any, record: Record | None, *, is_new: bool) -> None:
         """run: as MLflow gives it. is_new: nobody else told MLflow anything about it."""
         self.record = record
         self.run_id: str = run.info.run_id
@@ -25,7 +26,8 @@ class OpenRun:
         self.metrics: list[Any] = []
         self.params: list[Any] = []
         self.tags: list[Any] = []
-        self._client, self._artifact_uri, self._began_ms = client, run.info.artifact_uri, run.info.start_time
+        self._client, self._began_ms = experiment.client, run.info.start_time
+        self._experiment, self._run = experiment, run
         self._unasked = set() if is_new else set(run.data.metrics)  # metrics whose points are not in `_points` yet
         self._points: dict[tuple[str, int], float] = {}  # (metric, step) → value
 
@@ -58,7 +60,7 @@ class OpenRun:
 
     def artifacts(self, record: Record) -> None:
         """The files of a folder."""
-        self._client.log_artifacts(self.run_id, record["folder"], record["under"])
+        self._experiment.artifacts(self._run).log_artifacts(record["folder"], record["under"])
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
         """Have tags wait."""
@@ -69,9 +71,7 @@ class OpenRun:
 
     def put(self, texts: Mapping[str, str]) -> None:
         """Texts as artifacts."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-        repository = get_artifact_repository(self._artifact_uri, tracking_uri=self._client.tracking_uri)
+        repository = self._experiment.artifacts(self._run)
         with tempfile.TemporaryDirectory() as folder:
             for name, text in texts.items():
                 (Path(folder) / name).write_text(text)

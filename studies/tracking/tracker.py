@@ -173,7 +173,7 @@ class Tracker:
             said.append(
                 f"MLflow misses {self.num_lost} entries ({self.problem}); the store and the report have everything."
             )
-        return " ".join(said)
+        return " ".join(filter(None, (*said, self._delivery.note)))
 
     def _put(self, record: Record, at_s: float | None = None) -> None:
         begun_s = time.perf_counter()
