@@ -18,6 +18,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "lambda_pair": {"choices": (0.0, 10.0)},
     # nuisance
     "lr": {"low": 2e-4, "high": 4e-3, "log": True},
+    "latent_noise": {"low": 0.0, "high": 0.2},
 }
 # fixed: domain, widths, pool, averaging, patches, batches and length of training; set in the study's `config`
 

@@ -10,7 +10,7 @@ from dehazing.data.series import Field, Series
 from dehazing.pipeline.execute import execute
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
-from dehazing.stages import stage_module
+from dehazing.stages import degrader, stage_module
 from dehazing.strict import from_mapping
 
 
@@ -28,6 +28,7 @@ from dehazing.strict import from_mapping
         ("restorer", "steps_per_epoch", 0),
         ("degrader", "lambda_cyc", -1.0),
         ("degrader", "anchor", "z_0"),
+        ("degrader", "latent_noise", -0.1),
         ("degrader", "domain", "latent"),
         ("iterative", "split", "tset"),
     ],
@@ -68,6 +69,16 @@ def test_what_G_is_anchored_on_is_one_level_above_its_target(variant):
         inference.VARIANTS[variant](at(T), networks, settings)
 
 
+def test_noise_follows_the_generator_that_is_part_of_the_state():
+    X = (torch.zeros(4, 2, 32, 32), torch.zeros(4, 3, 16, 16))
+    once, again = (degrader.noisy(X, 0.1, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+    assert all(float(group.std()) == pytest.approx(0.1, rel=0.05) for group in once)
+    untouched = torch.Generator().manual_seed(0)
+    assert degrader.noisy(X, 0.0, untouched) is X
+    assert torch.equal(torch.rand(1, generator=untouched), torch.rand(1, generator=torch.Generator().manual_seed(0)))
+
+
 BRIEF = {"num_epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "patch_px": 32}
 
 
@@ -85,7 +96,7 @@ def test_frames_of_odd_size_without_truth_go_through_every_stage(tmp_path):
         "hdn": {**BRIEF, "width": 8, "num_samples": 2},
         "hvae": {**BRIEF, "width": 8},
         "restorer": {**BRIEF, "width": 8},
-        "degrader": {**BRIEF, "width": 8, "discriminator_width": 8},
+        "degrader": {**BRIEF, "width": 8, "discriminator_width": 8, "latent_noise": 0.1},
         "pixels": {**BRIEF, "width": 8, "discriminator_width": 8, "domain": "pixels"},
         "iterative": {
             "configurations": [

@@ -47,6 +47,7 @@ class Config:
     ema_decay: float = 0.98
     discriminator_width: int = 16
     pool_size: int = 50
+    latent_noise: float = 0.0  # standard deviation of noise on what G sees as X in training; 0 is the source's form
     # fixed
     patch_px: int = 64
     batch_size: int = 8
@@ -57,7 +58,7 @@ class Config:
         require(
             self,
             positive=("width", "discriminator_width", "lr", "patch_px", "batch_size", "num_epochs", "steps_per_epoch"),
-            not_negative=("lambda_cyc", "lambda_cos", "lambda_pair", "pool_size"),
+            not_negative=("lambda_cyc", "lambda_cos", "lambda_pair", "pool_size", "latent_noise"),
             shares=("beta1", "ema_decay"),
             choices={"anchor": ANCHORS, "cos_target": COS_TARGETS, "domain": DOMAINS},
         )
@@ -160,7 +161,7 @@ class Stage:
         config = self.config
         G, F = (_at(self.descent.module[name], s, anchor) for name in ("G", "F"))
         D_X, D_Y = (self.critic_descent.module[name] for name in ("D_X", "D_Y"))
-        fake_Y, fake_X = G(X), F(Y)
+        fake_Y, fake_X = G(noisy(X, config.latent_noise, self.descent.generator)), F(Y)
         X_again, Y_again = F(fake_Y), G(fake_X)
 
         D_X.requires_grad_(False)
@@ -211,6 +212,13 @@ class Stage:
             "val/psnr_ri_direct": scores["val/psnr_ri"],
             "val/one_step_error": sum(errors) / len(errors),
         }
+
+
+def noisy(z: Latent, std: float, generator: torch.Generator) -> Latent:
+    """z with Gaussian noise of this standard deviation; nothing is drawn for 0."""
+    if not std:
+        return z
+    return tuple(group + std * torch.randn(group.shape, generator=generator).to(group) for group in z)
 
 
 def bind(G: Any, anchor: str, z_T: Latent) -> Any:
