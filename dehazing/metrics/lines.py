@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
-from skimage.filters import sato, threshold_isodata
-from skimage.morphology import skeletonize
 from torch import Tensor
 
 from dehazing.metrics.fidelity import best_gain
@@ -38,15 +36,17 @@ class _Lines:
     """The centre lines of a truth (Y, X)."""
 
     def __init__(self, truth: NDArray[np.float64]):
+        from skimage.filters import threshold_isodata
+
         ridges = _ridges(truth)
         if not ridges.max() > 1e-6 * (truth.max() - truth.min()):
             raise NotApplicable("Line F1 needs a truth that shows lines, but one has no ridge.")
         self.threshold = threshold_isodata(ridges)
-        self.centres = skeletonize(ridges > self.threshold)
+        self.centres = _thinned(ridges > self.threshold)
         self.distance_px = distance_transform_edt(~self.centres)
 
     def f1(self, prediction: NDArray[np.float64], tolerance_px: float) -> float:
-        centres = skeletonize(_ridges(prediction) > self.threshold)
+        centres = _thinned(_ridges(prediction) > self.threshold)
         if not centres.any():
             return 0.0
         precision = (self.distance_px[centres] <= tolerance_px).mean()
@@ -54,7 +54,16 @@ class _Lines:
         return float(2 * precision * recall / (precision + recall)) if precision + recall > 0 else 0.0
 
 
+# scikit-image's filters are imported where they are called: only the confirmation does, and every process would wait
 def _ridges(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    from skimage.filters import sato
+
     # continued beyond the border as it runs there: mirrored, a slope would make a ridge of the border
     continued = np.pad(image, PAD_PX, mode="reflect", reflect_type="odd")
     return sato(continued, sigmas=WIDTHS_PX, black_ridges=False)[PAD_PX:-PAD_PX, PAD_PX:-PAD_PX]
+
+
+def _thinned(ridges: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    from skimage.morphology import skeletonize
+
+    return skeletonize(ridges)

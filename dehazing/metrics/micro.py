@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.ndimage import uniform_filter
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from dehazing.metrics.reference import Reference, applicable
@@ -48,6 +47,8 @@ class _Normalised:
 
     def scaled(self, prediction: Array) -> Array:
         """The prediction without background, in the reference's unit, times the gain of the highest SSIM."""
+        from scipy.optimize import minimize_scalar  # here, for every process would wait: only the confirmation calls it
+
         image = prediction - np.percentile(prediction, BACKGROUND_PERCENTILE)
         power = (image * image).sum()
         # least squares first: a search from 1 is lost where the prediction's unit is another

@@ -44,7 +44,9 @@ def frc_resolution(prediction: Tensor, reference: Tensor | Reference, threshold:
     """
     curves = ring_correlation(prediction, reference)
     size = min(prediction.shape[-2:])
-    return torch.tensor([_crossing_px(curve.tolist(), size, threshold) for curve in curves], dtype=torch.float64)
+    return torch.tensor(
+        [_crossing_px(curve.tolist(), size, threshold) for curve in curves], dtype=torch.float64, device=curves.device
+    )
 
 
 def _crossing_px(curve: list[float], size: int, threshold: float) -> float:
