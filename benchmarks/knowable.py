@@ -4,8 +4,9 @@
 
 For pixels and for the latents of an HVAE (`--hvae`: a published one of this dataset, <results>/stages/hvae/…; else one
 with the stage's own settings is trained first). Noise-free levels where the series is simulated, acquired frames where
-not; maps and regressors are fitted on the training fields and scored on the test fields. The row `alpha` says where
-the series is linear: it is Eq. 2 with the fitted alpha_t, which stand above it.
+not; `--inputs frame` takes z_0 and z_T from acquired frames, as the loop does: a noise-free x_0 betrays haze that
+drowns in the noise of a frame. Maps and regressors are fitted on the training fields and scored on the test fields.
+The row `alpha` says where the series is linear: it is Eq. 2 with the fitted alpha_t, which stand above it.
 """
 
 from __future__ import annotations
@@ -36,16 +37,20 @@ from studies.reading import FOLDER
 PIXEL_STRIDE = 2 ** (len(PIXEL_CHANNELS) - 1)
 
 
-def levels_of(series: Series, split: str, device: str) -> torch.Tensor:
-    """x (N, T + 1, Y, X): noise-free where the simulator knows it."""
-    truth = series.truth(split)
+def levels_of(series: Series, split: str, device: str, inputs: str = "truth") -> torch.Tensor:
+    """x (N, T + 1, Y, X): noise-free where the simulator knows it, or as acquired."""
+    truth = series.truth(split) if inputs == "truth" else None
     x = torch.from_numpy(series.x(split) if truth is None else truth).to(device)
     return pad_to_multiple(x, PIXEL_STRIDE)
 
 
-def measure(series: Series, hvae: Any, training: Training, patch_px: int, device: str) -> dict[str, Any]:
-    """Domain → what `explained_by_level` found."""
-    train, test = (levels_of(series, split, device) for split in ("train", "test"))
+def measure(
+    series: Series, hvae: Any, training: Training, patch_px: int, device: str, inputs: str = "truth"
+) -> dict[str, Any]:
+    """Domain → what `explained_by_level` found. inputs: truth | frame, what z_0 and z_T are made of."""
+    splits = ("train", "test")
+    x = [levels_of(series, split, device) for split in splits]
+    x += [levels_of(series, split, device, inputs) for split in splits] if inputs == "frame" else []
 
     def in_pixels(x: torch.Tensor) -> Latent:
         return (x[:, :, None],)
@@ -59,7 +64,8 @@ def measure(series: Series, hvae: Any, training: Training, patch_px: int, device
         ("latents", in_latents, hvae.latent_channels, 2 ** len(hvae.latent_channels)),
     ):
         crop = Training(**{**vars(training), "crop": max(1, patch_px // stride)})
-        found[domain] = explained_by_level(E(train), E(test), channels, crop)
+        train, test, *seen = map(E, x)
+        found[domain] = explained_by_level(train, test, channels, crop, *seen)
         print(f"{domain} measured", file=sys.stderr)
     return found
 
@@ -79,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.knowable", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--dataset", type=Path, default=FOLDER / "datasets" / "lines.yaml", metavar="FILE")
+    parser.add_argument("--inputs", choices=("truth", "frame"), default="truth")
     parser.add_argument("--steps", type=int, default=600, metavar="N")
     parser.add_argument("--width", type=int, default=32, metavar="N")
     parser.add_argument("--patch", type=int, default=64, metavar="PX")
@@ -96,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = store.folder(execution.address)
     series = load_series(store.folder(f"series/{digest}"))
     training = Training(width=asked.width, num_steps=asked.steps)
-    found = measure(series, weights.load(folder, device), training, asked.patch, device)
+    found = measure(series, weights.load(folder, device), training, asked.patch, device, asked.inputs)
     print(report(series, found))
     if asked.out:
         asked.out.write_text(json.dumps(found, indent=1))

@@ -30,6 +30,19 @@ def test_a_series_that_is_eq_2_is_linear_in_the_fitted_alpha():
     assert shares["trained on z_0 and z_T"][0] > 0.95, "it starts as the linear map"
 
 
+def test_noise_on_what_is_seen_takes_from_what_can_be_explained_and_is_no_target():
+    train, test = (series(40, seed, lambda x_0, x_2, unknown: x_0) for seed in (0, 1))
+
+    def seen(z, seed):
+        return tuple(group + torch.randn(group.shape, generator=torch.Generator().manual_seed(seed)) for group in z)
+
+    training = Training(width=8, num_steps=1, crop=32)
+    shares = explained_by_level(train, test, CHANNELS, training, seen(train, 2), seen(test, 3))
+    power = float(test[0][:, 0].var())
+    assert shares["gains of z_0"] == pytest.approx([power / (power + 1)], abs=0.03)
+    assert shares["filters of z_0"][0] > shares["gains of z_0"][0] + 0.1, "these images are smooth, the noise is not"
+
+
 @pytest.mark.slow
 def test_what_no_input_holds_is_explained_by_nothing_and_what_is_not_linear_by_training():
     shares = found(lambda x_0, x_2, unknown: x_0.abs() + unknown, num_steps=150, num_fields=400)

@@ -37,37 +37,48 @@ class Training:
         require(self, positive=("width", "num_steps", "batch_size", "crop", "lr"))
 
 
-def train_regressor(z: Latent, channels: Sequence[int], anchored: bool, training: Training) -> Operator:
-    """G(z_0, s), or G(z_0, s, z_T), trained on true latents (N, T + 1, C_i, h_i, w_i) for every s = 1 … T - 1."""
+def train_regressor(z: Latent, seen: Latent, channels: Sequence[int], anchored: bool, training: Training) -> Operator:
+    """G(z_0, s), or G(z_0, s, z_T), trained on true latents (N, T + 1, C_i, h_i, w_i) for every s = 1 … T - 1.
+
+    z: the targets. seen: where z_0 and z_T are taken from, the same or as they were acquired.
+    """
     T = z[0].shape[1] - 1
     network = Operator(channels, training.width, T, shared=True, anchored=anchored).to(z[0].device)
     for s in range(1, T):
-        network.fit_linear(at_level(z, 0), s, at_level(z, T) if anchored else None, at_level(z, s))
+        network.fit_linear(at_level(seen, 0), s, at_level(seen, T) if anchored else None, at_level(z, s))
     descent = Descent(network, training.lr, training.num_steps, training.seed, ema_decay=0.99)
     for step in range(training.num_steps):
-        (crops,) = crop_latents([z], training.batch_size, training.crop, descent.generator)
+        aim, crops = crop_latents([z, seen], training.batch_size, training.crop, descent.generator)
         s = 1 + step % (T - 1)
         made = descent.module(at_level(crops, 0), s, at_level(crops, T) if anchored else None)
-        descent.step(losses.restoration_latent(at_level(crops, s), made))
+        descent.step(losses.restoration_latent(at_level(aim, s), made))
     return descent.averaged
 
 
 @torch.no_grad()
 def explained_by_level(
-    train: Latent, test: Latent, channels: Sequence[int], training: Training
+    train: Latent,
+    test: Latent,
+    channels: Sequence[int],
+    training: Training,
+    seen_train: Latent | None = None,
+    seen_test: Latent | None = None,
 ) -> dict[str, list[float]]:
     """Way of predicting z_s → share of its variance over the test fields that is explained, for s = 1 … T - 1.
 
-    train, test: true latents, (N, T + 1, C_i, h_i, w_i). `alpha` is Eq. 2 with the schedule that fits the training
-    fields best, which is in the first row; `gains` and `filters` are the best linear maps; `trained` is the regressor.
+    train, test: true latents, (N, T + 1, C_i, h_i, w_i). seen_train, seen_test: the same fields as they were acquired,
+    where z_0 and z_T are to be taken from those; what a level's noise alone makes is then no target. `alpha` is Eq. 2
+    with the schedule that fits the training fields best, which is in the first row; `gains` and `filters` are the best
+    linear maps; `trained` is the regressor.
     """
     T = train[0].shape[1] - 1
     if T < 2:
         raise ValueError(f"There must be a level between the first and the last, `T >= 2`, but got {T=}.")
+    seen_train, seen_test = seen_train or train, seen_test or test
     haze_alpha = schedules.fitted(torch.cat([group.flatten(2) for group in train], 2))
     with torch.enable_grad():
-        blind, anchored = (train_regressor(train, channels, both, training) for both in (False, True))
-    z_0, z_T = at_level(test, 0), at_level(test, T)
+        blind, anchored = (train_regressor(train, seen_train, channels, both, training) for both in (False, True))
+    z_0, z_T = at_level(seen_test, 0), at_level(seen_test, T)
     result: dict[str, list[float]] = {"haze_alpha": [float(one) for one in haze_alpha[1:T]]}
 
     def add(name: str, predicted: Latent, s: int) -> None:
@@ -80,8 +91,8 @@ def explained_by_level(
             ("gains of z_0 and z_T", fit_gains, (0, T)),
             ("filters of z_0 and z_T", fit_filters, (0, T)),
         ):
-            predict = fit([at_level(train, t) for t in levels], at_level(train, s))
-            add(name, predict([at_level(test, t) for t in levels]), s)
+            predict = fit([at_level(seen_train, t) for t in levels], at_level(train, s))
+            add(name, predict([at_level(seen_test, t) for t in levels]), s)
         add("trained on z_0", _one_by_one(lambda z_0, z_T, s=s: blind(z_0, s), z_0, z_T), s)
         add("trained on z_0 and z_T", _one_by_one(lambda z_0, z_T, s=s: anchored(z_0, s, z_T), z_0, z_T), s)
         add("alpha", tuple(degrade(a, b, _number(haze_alpha[s])) for a, b in zip(z_0, z_T, strict=True)), s)
