@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,14 +11,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
-from studies.tracking.spool import Spool
+from dehazing.pipeline.lease import Owner
+from studies.tracking.ledger import Ledger, folder_of
+from studies.tracking.spool import STALE_AFTER_S, Spool
 from studies.tracking.tracker import Run, is_needed
 from tests.mlflow_server import Server
-from tests.tracked import REPOSITORY, client_of, points, runs, tracking
+from tests.tracked import DATA, REPOSITORY, client_of, points, runs, tracking
 
 pytestmark = pytest.mark.slow
 
@@ -85,8 +92,6 @@ def test_what_is_refused_does_not_block_what_follows(root: Path) -> None:
 
 
 def test_a_delivering_process_that_is_killed_is_started_again(root: Path) -> None:
-    import psutil
-
     tracker = tracking(root, is_apart=True)
     tracker.start(Run("unet", "unet"))
     assert tracker.flush()
@@ -106,6 +111,75 @@ def test_a_delivering_process_that_is_killed_is_started_again(root: Path) -> Non
     found = runs(root)
     assert len(found) == 31 and {run.info.status for run in found.values()} == {"FINISHED"}
     assert all(points(root, found[f"unet {i}"], "val/psnr") == [(1, float(i))] for i in range(30))
+
+
+OLD_BOX = {"host": "oldbox", "pid": 77, "started_s": 1700000000.0}
+
+
+def left_by_another_host(root: Path, *records: dict[str, Any]) -> None:
+    """A segment of a host that has been silent for long."""
+    folder, writer = folder_of(root, "lines-smoke"), "oldbox-77-1700000000000-abcdef01"
+    folder.mkdir(parents=True, exist_ok=True)
+    segment, sign = folder / f"spool-{writer}-00000001.jsonl", folder / f"writer-{writer}"
+    segment.write_text("".join(json.dumps({"owner": OLD_BOX, **record}) + "\n" for record in records))
+    sign.touch()
+    for path in (segment, sign):
+        os.utime(path, (time.time() - STALE_AFTER_S - 60,) * 2)
+
+
+def started(key: str, at_ms: int) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"params": {}, "config": None, "texts": {}, "parent": None, "data": vars(DATA)}
+    return {"op": "start", "key": key, "name": key, "tags": {"git_commit": "0ld"}, "at_ms": at_ms, **nothing}
+
+
+def test_what_was_finished_after_a_segment_was_written_stays_finished_when_that_is_delivered(root: Path) -> None:
+    before_ms = int(time.time() * 1000)
+    tracker = tracking(root)
+    for key, status in (("unet", "FINISHED"), ("unet/0", "FINISHED"), ("unet/1", "FAILED"), ("unet/2", "FINISHED")):
+        tracker.start(Run(key, key))
+        tracker.log(key, {"val/psnr": 22.0}, step=2)
+        tracker.tag(key, "reason", "the later one")
+        tracker.end(key, status)
+    assert tracker.close() == ""
+    left_by_another_host(
+        root,
+        *(started(key, before_ms) for key in ("unet", "unet/0", "unet/1", "unet/3")),
+        *(
+            {"op": "log", "key": f"unet/{i}", "metrics": {"val/psnr": 21.0}, "step": 1, "at_ms": before_ms}
+            for i in (0, 3)
+        ),
+        {"op": "end", "key": "unet/1", "status": "KILLED", "at_ms": before_ms},
+        {"op": "tag", "key": "unet/2", "name": "reason", "value": "the earlier one", "at_ms": before_ms},
+        {"op": "end", "key": "unet/2", "status": "KILLED", "at_ms": before_ms},
+    )
+    assert is_needed(root, "lines-smoke")
+    assert tracking(root).close() == ""
+    found = runs(root)
+    statuses = {"unet": "FINISHED", "unet/0": "FINISHED", "unet/1": "FAILED", "unet/2": "FINISHED", "unet/3": "KILLED"}
+    assert {name: run.info.status for name, run in found.items()} == statuses
+    assert {key: Ledger(root, "lines-smoke").status(key) for key in statuses} == statuses
+    assert points(root, found["unet/0"], "val/psnr") == [(1, 21.0), (2, 22.0)], "the older metrics are there, too"
+    assert {(run.data.tags["git_commit"], run.data.tags.get("reason")) for run in found.values()} == {
+        ("c0ffee", "the later one"),
+        ("0ld", None),
+    }
+
+
+def test_what_somebody_else_goes_on_with_is_not_closed_by_a_segment_of_before(root: Path) -> None:
+    tracker = tracking(root)
+    tracker.start(Run("unet/0", "unet 0"))
+    tracker.start(Run("unet/1", "unet 1"))
+    assert tracker.flush()
+    other = psutil.Process(os.getppid())
+    living = Owner(Owner.myself().host, other.pid, other.create_time())
+    for key, owner in (("unet/0", asdict(living)), ("unet/1", OLD_BOX)):
+        client_of(root).set_tag(tracker.run_id(key), "owner", json.dumps(owner))
+    now_ms = int(time.time() * 1000)
+    left_by_another_host(root, started("unet/0", now_ms), started("unet/1", now_ms))
+    assert tracking(root).flush()
+    assert {name: run.info.status for name, run in runs(root).items()} == {"unet 0": "RUNNING", "unet 1": "KILLED"}
+    assert json.loads(runs(root)["unet 0"].data.tags["owner"]) == asdict(living)
+    tracker.close()
 
 
 def test_a_server_that_is_killed_in_the_middle_loses_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from studies.tracking.open_run import MAX_TAG, OpenRun
 from studies.tracking.refusal import LATER, is_refusal, sentence, status_of
 from studies.tracking.spool import Record, Segment, records_of
 
+FINAL = ("FINISHED", "FAILED")  # what a run was not merely left as
 PATIENCE = 8  # attempts at a record on which MLflow fails although it answers, before it counts as refused
 
 
@@ -36,29 +37,31 @@ class Delivery:
         self._open: dict[str, OpenRun] = {}
         self._uncertain: set[str] = set()  # keys whose run may have been made, or not wholly
         self._ended: dict[str, str] = {}  # key → status, to be noted in the ledger
+        self._last_ms: dict[str, int] = {}  # key → its last record, in a segment that was taken over
         self._num_done = 0  # records of the segment under way
         self._num_failed = 0  # attempts in a row
 
     def deliver(self, segment: Segment | None) -> None:
         """Tell MLflow; any exception means that it is away: call again with the same segment, later.
 
-        What a segment that was taken over leaves open is closed: its process is gone. None: only connect.
+        What a segment that was taken over leaves open is closed, as its process is gone, but for what somebody else
+        went on with after it. None: only connect.
         """
         records = [] if segment is None else records_of(segment.path)
-        again = segment is not None and (segment.taken_over or not self._is_first)
+        taken_over = segment is not None and segment.taken_over
+        again = taken_over or not self._is_first
+        self._last_ms = {record["key"]: record["at_ms"] for record in records} if taken_over else {}
         try:
             if not self._is_connected:
                 self._connect()
             while self._num_done < len(records):
                 record = records[self._num_done]
                 self._attempt(record["key"], partial(self._tell, record, again))
-                if record["op"] == "end":
-                    self._ended[record["key"]] = record["status"]
                 self._num_done += 1
             for key in list(self._open):
                 self._attempt(key, partial(self._send, key))
-            if segment is not None and segment.taken_over and records:
-                self._kill({record["key"] for record in records}, records[-1]["at_ms"])
+            if self._last_ms:
+                self._kill(max(self._last_ms.values()))
             self.ledger.ended(self._ended)
             self._ended = {}
         except Exception:
@@ -121,15 +124,16 @@ class Delivery:
         elif record["op"] == "start":
             self._open[key].add_tags(record["tags"])
         elif record["op"] == "end":
-            self._end(key, record["status"], record["at_ms"])
+            self._end(record)
         else:
-            getattr(self._run(key), record["op"])(record)
+            getattr(self._run(record), record["op"])(record)
 
     def _start(self, record: Record, again: bool) -> None:
         from mlflow.entities import RunTag
 
         key = record["key"]
-        tags = {**record["tags"], "key": key, FOLDER: self._mlflow.folder, "owner": json.dumps(asdict(self._owner))}
+        owner = json.dumps(record.get("owner", asdict(self._owner)))
+        tags = {**record["tags"], "key": key, FOLDER: self._mlflow.folder, "owner": owner}
         parent = self._open[record["parent"]].run_id if record["parent"] in self._open else None
         parent = parent or (self.ledger.run_id(record["parent"]) if record["parent"] else None)
         if parent is not None:
@@ -144,6 +148,9 @@ class Delivery:
                 raise
             self._connect()  # the experiment was deleted meanwhile, or the database is another one
             found, made = self._found_or_made(record, tags, not whole)
+        if found is not None and self._is_ahead(found, record):
+            self._open[key] = OpenRun(self._mlflow, found, None, is_new=False, keeps_tags=True)
+            return
         run = OpenRun(self._mlflow, found or made, record, is_new=found is None)
         if before is not None:  # its run was deleted
             run.metrics, run.tags = before.metrics, before.tags
@@ -181,14 +188,27 @@ class Delivery:
         if texts and (found is None or not whole):
             run.put(texts)
 
-    def _run(self, key: str) -> OpenRun:
+    def _run(self, record: Record) -> OpenRun:
         """The run that is told about; LookupError where its start was refused."""
+        key = record["key"]
         if key not in self._open:
             found = self._mlflow.found(key, search=True)
             if found is None:
                 raise LookupError(f"no run of {key} was made")
-            self._open[key] = OpenRun(self._mlflow, found, None, is_new=False)
+            ahead = self._is_ahead(found, record)
+            self._open[key] = OpenRun(self._mlflow, found, None, is_new=False, keeps_tags=ahead)
         return self._open[key]
+
+    def _is_ahead(self, found: Any, record: Record) -> bool:
+        """Whether, after a process that is gone, somebody else goes on with the run it tells of, or finished it."""
+        if record["key"] not in self._last_ms:
+            return False
+        if found.info.status == "RUNNING":
+            owner = _owner(found)
+            if owner is None or owner.is_gone() or "owner" not in record:
+                return False
+            return owner not in (Owner(**record["owner"]), self._owner)
+        return found.info.status in FINAL and found.info.end_time > self._last_ms[record["key"]]
 
     def _is_made_again(self, key: str) -> bool:
         """Whether a run that was told about had been deleted meanwhile, and was made anew."""
@@ -210,18 +230,25 @@ class Delivery:
                 return self._send(key)
             self._open[key].send_parts(self._is_refused, self._lose)
 
-    def _end(self, key: str, status: str, at_ms: int) -> None:
-        self._run(key)
+    def _end(self, record: Record) -> None:
+        key, status = record["key"], record["status"]
+        self._ended[key] = status  # also where MLflow refuses it, which it would again
+        self._run(record)
         self._send(key)
-        self._client.set_terminated(self._open[key].run_id, status=status, end_time=at_ms)
+        run = self._open[key]  # the one before may have been deleted
+        if run.record is None and self._is_ahead(run.found, record):
+            del self._ended[key]
+        else:
+            self._client.set_terminated(run.run_id, status=status, end_time=record["at_ms"])
         del self._open[key]
 
-    def _kill(self, keys: set[str], at_ms: int) -> None:
-        """Close what a process that is gone started and did not end."""
-        for key in keys & self._open.keys():
-            if self._open[key].record is not None:
-                self._attempt(key, partial(self._end, key, "KILLED", at_ms))
-                self._ended[key] = "KILLED"
+    def _kill(self, at_ms: int) -> None:
+        """Close what a process that is gone started and did not end; what it did not start is no business of it."""
+        for key in self._last_ms.keys() & self._open.keys():
+            if self._open[key].record is None:
+                del self._open[key]
+            else:
+                self._attempt(key, partial(self._end, {"key": key, "status": "KILLED", "at_ms": at_ms}))
 
 
 def _owner(run: Any) -> Owner | None:

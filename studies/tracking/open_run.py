@@ -16,10 +16,15 @@ MAX_TAG = 5000  # characters
 
 
 class OpenRun:
-    """One run; `record` is what it was started with, None where that was before this process."""
+    """One run, as MLflow `found` it; `record` is what it was started with, None where that was otherwise."""
 
-    def __init__(self, experiment: Experiment, run: Any, record: Record | None, *, is_new: bool) -> None:
-        """run: as MLflow gives it. is_new: nobody else told MLflow anything about it."""
+    def __init__(
+        self, experiment: Experiment, run: Any, record: Record | None, *, is_new: bool, keeps_tags: bool = False
+    ) -> None:
+        """run: as MLflow gives it. is_new: nobody else told MLflow anything about it.
+
+        keeps_tags: what comes is older than the tags that the run has.
+        """
         self.record = record
         self.run_id: str = run.info.run_id
         self.was_made_again = False
@@ -27,7 +32,8 @@ class OpenRun:
         self.params: list[Any] = []
         self.tags: list[Any] = []
         self._client, self._began_ms = experiment.client, run.info.start_time
-        self._experiment, self._run = experiment, run
+        self._experiment, self.found = experiment, run
+        self._kept_tags = set(run.data.tags) if keeps_tags else set()
         self._unasked = set() if is_new else set(run.data.metrics)  # metrics whose points are not in `_points` yet
         self._points: dict[tuple[str, int], float] = {}  # (metric, step) → value
 
@@ -60,18 +66,18 @@ class OpenRun:
 
     def artifacts(self, record: Record) -> None:
         """The files of a folder."""
-        self._experiment.artifacts(self._run).log_artifacts(record["folder"], record["under"])
+        self._experiment.artifacts(self.found).log_artifacts(record["folder"], record["under"])
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
         """Have tags wait."""
         from mlflow.entities import RunTag
 
         self.tags = [tag for tag in self.tags if tag.key not in tags]
-        self.tags += [RunTag(name, value[:MAX_TAG]) for name, value in tags.items()]
+        self.tags += [RunTag(name, value[:MAX_TAG]) for name, value in tags.items() if name not in self._kept_tags]
 
     def put(self, texts: Mapping[str, str]) -> None:
         """Texts as artifacts."""
-        repository = self._experiment.artifacts(self._run)
+        repository = self._experiment.artifacts(self.found)
         with tempfile.TemporaryDirectory() as folder:
             for name, text in texts.items():
                 (Path(folder) / name).write_text(text)

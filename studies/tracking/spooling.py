@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
+from dehazing.pipeline.lease import Owner
 from studies.tracking.refusal import sentence
 from studies.tracking.spool import SEGMENT, Record, Spool, encoded
 from studies.tracking.system import SystemFigures
@@ -31,6 +33,7 @@ class SpoolWriter:
         self.num_put = self.num_written = self.num_lost = 0
         self.problem = ""
         self._spool, self._tags, self._data = spool, dict(tags), dict(data)
+        self._owner = asdict(Owner.myself())
         self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._is_closed = False
@@ -123,8 +126,9 @@ class SpoolWriter:
             tags = {name: str(value) for name, value in {**self._tags, **record["tags"]}.items()}
             params = {name: str(value) for name, value in record["params"].items()}
             self._open[record["key"]] = record.pop("system")
-            record |= {"tags": tags, "params": params, "data": self._data}
+            record |= {"tags": tags, "params": params, "data": self._data, "owner": self._owner}
         elif record["op"] == "end":
+            record["owner"] = self._owner
             self._open.pop(record["key"], None)
         elif record["op"] == "log":
             record["metrics"] = {name: float(v) for name, v in record["metrics"].items() if _is_number(v)}
