@@ -7,11 +7,10 @@ and training; so the share that it explains is a lower bound of what can be know
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from dehazing import losses, schedules
 from dehazing.data.latents import Latent, at_level, crop_latents
@@ -93,18 +92,16 @@ def explained_by_level(
         ):
             predict = fit([at_level(seen_train, t) for t in levels], at_level(train, s))
             add(name, predict([at_level(seen_test, t) for t in levels]), s)
-        add("trained on z_0", _one_by_one(lambda z_0, z_T, s=s: blind(z_0, s), z_0, z_T), s)
-        add("trained on z_0 and z_T", _one_by_one(lambda z_0, z_T, s=s: anchored(z_0, s, z_T), z_0, z_T), s)
-        add("alpha", tuple(degrade(a, b, _number(haze_alpha[s])) for a, b in zip(z_0, z_T, strict=True)), s)
+        add("trained on z_0", _one_by_one(blind, s, z_0), s)
+        add("trained on z_0 and z_T", _one_by_one(anchored, s, z_0, z_T), s)
+        add("alpha", tuple(degrade(a, b, float(haze_alpha[s])) for a, b in zip(z_0, z_T, strict=True)), s)
     return result
 
 
-def _one_by_one(predict: Callable[[Latent, Latent], Latent], z_0: Latent, z_T: Latent) -> Latent:
+def _one_by_one(network: Operator, s: int, z_0: Latent, z_T: Latent | None = None) -> Latent:
     """Field by field, so that memory stays bounded."""
-    num = len(z_0[0])
-    made = [predict(*(tuple(g[i : i + 1] for g in z) for z in (z_0, z_T))) for i in range(num)]
+    made = []
+    for i in range(len(z_0[0])):
+        clean, anchor = (None if z is None else tuple(group[i : i + 1] for group in z) for z in (z_0, z_T))
+        made.append(network(clean, s, anchor))
     return tuple(torch.cat(group) for group in zip(*made, strict=True))
-
-
-def _number(value: Tensor) -> float:
-    return float(value)
