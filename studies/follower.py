@@ -19,7 +19,7 @@ from studies.progress import Progress, time_left
 from studies.study import Study
 from studies.tracking.tracker import Run, Tracker
 
-STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "PRUNED", TrialState.FAIL: "FAILED"}
 PERIODS = ("spent", "config", "time")  # of Tune's own results
 
 

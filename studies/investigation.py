@@ -189,7 +189,7 @@ class Investigation:
                 self.progress,
                 self.overhead,
                 self.git_patch,
-                untold(self.root, self.experiment, optuna_study)[:2],
+                untold(self.root, self.experiment, optuna_study, self.store)[:2],
             )
             search(study, optuna_study, space_of(study), make, how)
             took = f" in {duration(time.monotonic() - before_s)}"
@@ -265,7 +265,7 @@ class Investigation:
 
     def _tell_again(self, study: Study, optuna_study: optuna.Study) -> None:
         """Tell MLflow what it does not know of a search that has come to its end."""
-        trials, addresses, is_open = untold(self.root, self.experiment, optuna_study)
+        trials, addresses, is_open = untold(self.root, self.experiment, optuna_study, self.store)
         if trials or addresses or is_open:
             follower = Follower(study, optuna_study, self.tracker, self.progress, self.overhead, self.git_patch)
             follower.retell(trials, addresses, self.store)

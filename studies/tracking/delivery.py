@@ -208,7 +208,8 @@ class Delivery:
             if owner is None or owner.is_gone() or "owner" not in record:
                 return False
             return owner not in (Owner(**record["owner"]), self._owner)
-        return found.info.status in FINAL and found.info.end_time > self._last_ms[record["key"]]
+        final = found.info.status in FINAL or self.ledger.status(record["key"]) == "PRUNED"
+        return final and found.info.end_time > self._last_ms[record["key"]]
 
     def _is_made_again(self, key: str) -> bool:
         """Whether a run that was told about had been deleted meanwhile, and was made anew."""
@@ -239,7 +240,8 @@ class Delivery:
         if run.record is None and self._is_ahead(run.found, record):
             del self._ended[key]
         else:
-            self._client.set_terminated(run.run_id, status=status, end_time=record["at_ms"])
+            called = "KILLED" if status == "PRUNED" else status
+            self._client.set_terminated(run.run_id, status=called, end_time=record["at_ms"])
         del self._open[key]
 
     def _kill(self, at_ms: int) -> None:

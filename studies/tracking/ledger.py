@@ -40,6 +40,7 @@ class Ledger:
         self._path = self.folder / "runs.jsonl"
         self._ids: dict[str, str] = {}
         self._ended: dict[str, str] = {}  # key → status of what was closed, the last time
+        self._begun: set[str] = set()  # keys, at whichever MLflow
         self._filled: set[str] = set()  # MLflow's ids of the experiments whose runs are all in here
         self._read = 0
         self._lock = threading.RLock()
@@ -55,6 +56,12 @@ class Ledger:
         with self._lock:
             self._read_on()
             return self._ended.get(key)
+
+    def was_begun(self, key: str) -> bool:
+        """Whether any MLflow has a run of the key, or had one."""
+        with self._lock:
+            self._read_on()
+            return key in self._begun
 
     def is_filled(self, experiment_id: str) -> bool:
         """Whether a key of the results folder that is not in here has no run in the experiment."""
@@ -103,6 +110,7 @@ class Ledger:
                 self._read = 0
                 self._ids.clear()
                 self._ended.clear()
+                self._begun.clear()
                 self._filled.clear()
             file.seek(self._read)
             for line in file:
@@ -114,6 +122,8 @@ class Ledger:
     def _note(self, line: bytes) -> None:
         with suppress(ValueError):
             entry = json.loads(line)
+            if "run_id" in entry:
+                self._begun.add(entry["key"])
             if entry.get("place") == self.place and "ended" in entry:
                 self._ended[entry["key"]] = entry["ended"]
             elif entry.get("place") == self.place and "key" in entry:

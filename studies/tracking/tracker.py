@@ -99,7 +99,7 @@ class Tracker:
         self._put({"op": "artifacts", "key": key, "folder": str(folder.absolute()), "under": under})
 
     def end(self, key: str, status: str) -> None:
-        """Close a run: FINISHED, FAILED or KILLED."""
+        """Close a run: FINISHED, FAILED, KILLED, or PRUNED, which is killed for MLflow, but for good."""
         self._put({"op": "end", "key": key, "status": status})
 
     def run_id(self, key: str) -> str | None:

@@ -237,7 +237,7 @@ def client_of(root: Path, uri: str | None = None) -> Any:
 
 
 def check_mlflow(root: Path, found: Mapping[str, list[FrozenTrial]], uri: str | None = None) -> None:
-    """One run a key, none open, every epoch's metrics there once; nothing waits to be delivered."""
+    """One run a key, none open, every epoch's metrics there once, those of what trials build on, too; nothing waits."""
     folder = root / EXPERIMENT / "mlflow"
     assert sorted(p.name for p in folder.iterdir() if p.name.startswith(("spool-", "writer-"))) == []
     client = client_of(root, uri)
@@ -258,6 +258,14 @@ def check_mlflow(root: Path, found: Mapping[str, list[FrozenTrial]], uri: str | 
             if trial.state == TrialState.COMPLETE:
                 published = json.loads(store.read(addresses(trial)[-1], "metrics.json"))
                 _check_metrics(client, run.info.run_id, published)
+        for key in (key for key in keys if key.startswith(f"{name}/")):
+            address = key.removeprefix(f"{name}/")
+            if "/" not in address:  # a trial's
+                continue
+            there = store.has(address)  # what trials build on
+            assert by_key[key].info.status == ("FINISHED" if there else "FAILED"), (key, by_key[key].info.status)
+            if there:
+                _check_metrics(client, by_key[key].info.run_id, json.loads(store.read(address, "metrics.json")))
 
 
 def _check_metrics(client: Any, run_id: str, published: Mapping[str, Any]) -> None:
