@@ -115,15 +115,19 @@ class Investigation:
 
     @cached_property
     def git_patch(self) -> dict[str, str]:
-        """What the tree differs in from its commit, as an artifact; nothing for a clean tree."""
-        dirty = self.git_commit.endswith(revision.DIRTY)
-        return {"git.patch": revision.patch(Path(__file__).parent)} if dirty else {}
+        """What the tree differs in from its commit, as an artifact; nothing for a clean tree.
+
+        Each has a name of its own, as a run that is continued may have several; its tags name the newest.
+        """
+        patch = revision.patch(Path(__file__).parent) if self.git_commit.endswith(revision.DIRTY) else ""
+        return {revision.name_of(patch): patch} if patch else {}
 
     @cached_property
     def tracker(self) -> Tracker:
         """MLflow's writer, started when there is something to write."""
         data = Data(self.dataset_path.stem, digest(self.dataset), str(self.dataset_path))
         tags = {"dataset": data.digest, "git_commit": self.git_commit, "scale": self.scale_name}
+        tags["git_patch"] = next(iter(self.git_patch), "none")
         tracker = Tracker(self.root, self.experiment, {**tags, "seed": str(self.scale.search_seed)}, data)
         self._resources.callback(self._close_tracker, tracker)
         return tracker

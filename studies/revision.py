@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,10 @@ DIRTY = "-dirty"
 UNKNOWN = "unknown"  # no repository, or one that does not hold this package
 KINDS = ("*.py", "*.yaml", "*.yml", "*.toml", "*.txt")  # of files that git does not know and that may matter
 MOST = 2**20  # characters of the patch
+MOST_NAMES = 1000  # of files, where that is too long
+# whatever somebody has set for reading differences, the patch must be one that can be applied
+DIFF = ("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--no-relative")
+DIFF += ("--src-prefix=a/", "--dst-prefix=b/")
 
 
 def commit(where: Path) -> str:
@@ -20,12 +25,27 @@ def commit(where: Path) -> str:
 
 
 def patch(where: Path) -> str:
-    """What turns the commit into the tree, for `git apply`: changed files, and new ones of KINDS; "" where clean."""
-    whole = _git(where, "diff", "HEAD", "--no-color", "--no-ext-diff")
+    """What turns the commit into the tree, for `git apply`: changed files, and new ones of KINDS; "" where clean.
+
+    Bytes that are no UTF-8 are surrogates. A patch of more than MOST characters says in its place which files differ:
+    a part of it could not be applied.
+    """
+    whole = _git(where, *DIFF, "HEAD")
     root = Path(_git(where, "rev-parse", "--show-toplevel").strip() or where)
     for name in _untracked(where):
-        whole += _git(root, "diff", "--no-color", "--no-ext-diff", "--no-index", "--", "/dev/null", name)
-    return whole[:MOST]
+        whole += _git(root, *DIFF, "--no-index", "--", "/dev/null", name)
+    if len(whole) <= MOST:
+        return whole
+    changed = _git(where, "diff", "--name-only", "--no-relative", "-z", "HEAD").split("\0")
+    names = [name for name in (*changed, *_untracked(where)) if name][:MOST_NAMES]
+    return f"The patch has {len(whole)} characters, more than {MOST}, and is left out. These differ:\n" + "\n".join(
+        (*names, *(["…"] if len(names) == MOST_NAMES else []), "")
+    )
+
+
+def name_of(patch: str) -> str:
+    """A file name for a patch, which another one does not have."""
+    return f"git-{hashlib.sha256(patch.encode(errors='surrogateescape')).hexdigest()[:12]}.patch"
 
 
 def _untracked(where: Path) -> list[str]:
@@ -40,4 +60,4 @@ def _git(where: Path, *words: str) -> str:
         found = subprocess.run(["git", *words], cwd=where, capture_output=True, check=False)
     except OSError:
         return ""
-    return found.stdout.decode(errors="replace")
+    return found.stdout.decode(errors="surrogateescape")

@@ -51,6 +51,45 @@ def test_the_patch_turns_the_commit_into_the_tree_with_its_new_files(checkout: P
     assert (again / "own.yaml").read_text() == "kind: unet\n"
 
 
+def test_the_patch_holds_files_of_any_bytes_whatever_somebody_has_set_for_differences(
+    checkout: Path, tmp_path: Path
+) -> None:
+    (checkout / "figure.png").write_bytes(bytes(range(256)) * 8)
+    (checkout / "latin.py").write_bytes("# Verzögerung\n".encode("latin-1"))
+    git(checkout, "add", ".")
+    git(checkout, "commit", "--quiet", "--message", "Draw")
+    for name, value in (("diff.noprefix", "true"), ("diff.relative", "true"), ("color.ui", "always")):
+        git(checkout, "config", name, value)
+    again = tmp_path / "again"
+    git(tmp_path, "clone", "--quiet", str(checkout.parent), str(again))
+    changed = {
+        "package/figure.png": bytes(reversed(range(256))) * 9,
+        "package/latin.py": "# Verspätung\n".encode("latin-1"),
+        ".gitignore": b"other*\n",  # above the package
+        "own.yaml": b"kind: unet\n",
+    }
+    for name, content in changed.items():
+        (checkout.parent / name).write_bytes(content)
+    (tmp_path / "found.patch").write_bytes(revision.patch(checkout).encode(errors="surrogateescape"))
+    git(again, "apply", str(tmp_path / "found.patch"))
+    assert {name: (again / name).read_bytes() for name in changed} == changed
+
+
+def test_a_patch_that_is_too_long_is_left_out_and_says_what_differs(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkout / "loop.py").write_text("T = 6\n" * 100)
+    (checkout / "own study.py").write_text("T = 8\n")
+    whole = revision.patch(checkout)
+    monkeypatch.setattr(revision, "MOST", len(whole))
+    assert revision.patch(checkout) == whole
+    monkeypatch.setattr(revision, "MOST", len(whole) - 1)
+    first, *names = revision.patch(checkout).splitlines()
+    assert first.startswith(f"The patch has {len(whole)} characters") and "left out" in first
+    assert names == ["package/loop.py", "package/own study.py"]
+    assert revision.name_of(whole) != revision.name_of(revision.patch(checkout))
+
+
 def test_a_new_file_alone_makes_the_tree_differ(checkout: Path) -> None:
     (checkout / "own.py").write_text("T = 8\n")
     assert revision.commit(checkout).endswith("-dirty") and "own.py" in revision.patch(checkout)

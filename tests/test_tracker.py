@@ -70,6 +70,24 @@ def test_what_is_left_open_is_closed_as_killed_and_goes_on_by_its_key(root: Path
     assert points(root, run, "val/psnr") == [(1, 21.0), (2, 22.0), (3, 23.0)]
 
 
+def test_a_run_that_is_continued_from_another_tree_has_its_patch_too(root: Path) -> None:
+    tracker = tracking(root)
+    tracker.start(Run("unet", "unet"))
+    tracker.close()
+    for texts in ({"git-1.patch": "+1\n"}, {"git-2.patch": "+2\udcf6\n"}, {"git-2.patch": "+2\udcf6\n"}):
+        tracker = tracking(root)
+        tracker.start(Run("unet", "unet", texts=texts))
+        tracker.end("unet", "FINISHED")
+        assert tracker.close() == ""
+    there = {path.name: path.read_bytes() for path in (root / "mlartifacts").rglob("*.patch")}
+    assert there == {"git-1.patch": b"+1\n", "git-2.patch": b"+2\xf6\n"}
+    (path,) = (root / "mlartifacts").rglob("git-2.patch")
+    path.unlink()
+    again = tracking(root)
+    again.start(Run("unet", "unet", texts={"git-2.patch": "+2\udcf6\n"}))
+    assert again.close() == "" and not path.exists(), "what is there is not put again"
+
+
 def test_the_history_brings_what_is_missing_alone(root: Path) -> None:
     epochs = [{"epoch": e, "val/psnr": 20.0 + e, "train/loss": 1.0 / e, "seconds": 3} for e in (1, 2, 3)]
     first = tracking(root)

@@ -7,6 +7,7 @@ delivered again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from studies.tracking.refusal import LATER, is_refusal, sentence, status_of
 from studies.tracking.spool import Record, Segment, records_of
 
 FINAL = ("FINISHED", "FAILED")  # what a run was not merely left as
+TEXTS = "texts"  # tag of a run: the digest of its texts as they are
 PATIENCE = 8  # attempts at a record on which MLflow fails although it answers, before it counts as refused
 
 
@@ -158,7 +160,7 @@ class Delivery:
             self._client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
             self._client.update_run(run.run_id, status="RUNNING")
         self._open[key] = run
-        self._describe(run, record, found, whole)
+        self._describe(run, record, found)
         self._uncertain.discard(key)
 
     def _found_or_made(self, record: Record, tags: Mapping[str, str], search: bool) -> tuple[Any, Any]:
@@ -172,8 +174,8 @@ class Delivery:
             self.ledger.add({key: made.info.run_id})
             return None, made
 
-    def _describe(self, run: OpenRun, record: Record, found: Any, whole: bool) -> None:
-        """Parameters, dataset and texts, of which `found` may have a part already, or all (`whole`)."""
+    def _describe(self, run: OpenRun, record: Record, found: Any) -> None:
+        """Parameters, dataset and texts, of which `found` may have a part already; texts again where they differ."""
         from mlflow.entities import Dataset, DatasetInput, Param
 
         there = {} if found is None else found.data.params
@@ -185,8 +187,10 @@ class Delivery:
         texts = dict(record["texts"])
         if record["config"] is not None:
             texts["config.json"] = json.dumps(record["config"], indent=2)
-        if texts and (found is None or not whole):
+        digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:12]
+        if texts and (found is None or found.data.tags.get(TEXTS) != digest):
             run.put(texts)
+            run.add_tags({TEXTS: digest})  # only now: a process that is killed in between puts them again
 
     def _run(self, record: Record) -> OpenRun:
         """The run that is told about; LookupError where its start was refused."""

@@ -80,7 +80,7 @@ class OpenRun:
         repository = self._experiment.artifacts(self.found)
         with tempfile.TemporaryDirectory() as folder:
             for name, text in texts.items():
-                (Path(folder) / name).write_text(text)
+                (Path(folder) / name).write_bytes(text.encode(errors="surrogateescape"))  # a patch holds any bytes
                 repository.log_artifact(str(Path(folder) / name))
 
     def send(self) -> None:
