@@ -12,8 +12,10 @@ KINDS = ("*.py", "*.yaml", "*.yml", "*.toml", "*.txt")  # of files that git does
 MOST = 2**20  # characters of the patch
 MOST_NAMES = 1000  # of files, where that is too long
 # whatever somebody has set for reading differences, the patch must be one that can be applied
-DIFF = ("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--no-relative")
-DIFF += ("--src-prefix=a/", "--dst-prefix=b/")
+DIFF = (
+    *("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--no-relative"),
+    *("--src-prefix=a/", "--dst-prefix=b/"),
+)
 
 
 def commit(where: Path) -> str:
