@@ -22,6 +22,7 @@ from studies.investigation import Investigation
 from studies.pruning import note_wanted
 from studies.study import Study
 from studies.tracking.ledger import Ledger
+from studies.tracking.tracked import is_tracked
 
 BASELINES = ("unet", "hdn")
 NEEDED = ("unet", "hdn", "hvae", "restorer", "degrader", "iterative")  # without these there is nothing to report
@@ -68,8 +69,7 @@ def conclude(investigation: Investigation) -> Path | None:
         from analysis.report import write_report
 
         write_report(investigation.root, investigation.experiment)
-    database = investigation.root / "mlflow.db"
-    if not (folder / "tracked.json").exists() or not (os.environ.get("MLFLOW_TRACKING_URI") or database.exists()):
+    if not is_tracked(folder):
         from studies.tracking.records import track_confirmation
 
         texts = investigation.git_patch

@@ -13,6 +13,7 @@ import pandas as pd
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
 from studies.executions import flattened
+from studies.tracking.tracked import note_tracked
 from studies.tracking.tracker import Run, Tracker
 
 MEASURES = (
@@ -55,7 +56,7 @@ def track_confirmation(
     tracker.end(top, "FINISHED")
     num_lost = tracker.num_lost
     if tracker.flush() and tracker.num_lost == num_lost:
-        _mark(folder)
+        note_tracked(folder)
 
 
 def _key(wanted: Mapping[tuple[str, int], Execution], loops: Sequence[Mapping[str, Any]]) -> str:
@@ -77,7 +78,3 @@ def _track_trajectories(
             numbers = {f"test/{name}": value for name, value in means.items() if value == value}
             tracker.log(key, numbers, step=int(str(step)))
         tracker.end(key, "FINISHED")
-
-
-def _mark(folder: Path) -> None:
-    (folder / "tracked.json").write_text(json.dumps({"tracked": True}))
