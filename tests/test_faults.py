@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,6 +202,21 @@ def test_killed_when_the_journal_has_the_end_and_mlflow_has_not(reference: Refer
     num = sum(line == "synced optuna/journal.log" for line in reference.lines)
     points = [Point(KINDS["journal, written"], num - 1, "after"), Point(KINDS["journal, written"], num, "after")]
     assert rig.until_it_ends(root, str(reference.path), points=points) >= 1
+    check(reference, root)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+def test_killed_when_the_store_has_what_trials_build_on_and_mlflow_has_not(
+    reference: Reference, tmp_path: Path
+) -> None:
+    root = reference.prepared(tmp_path / "results")
+    process = rig.start(root, str(reference.path))
+    while process.poll() is None and not list(root.glob("stages/hvae/*/manifest.json")):
+        time.sleep(0.005)
+    process.kill()
+    assert rig.finish(process)[0] == -signal.SIGKILL
+    assert rig.until_it_ends(root, str(reference.path)) == 0
     check(reference, root)
 
 
