@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 CODE = Path(__file__).resolve().parents[1]
+LOOK_EVERY_S = 5.0
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",  # of a local Ray; since 2.59 it would write a token into the home folder
@@ -59,6 +61,28 @@ def start(num_parallel: int | None, num_cpus: int, num_gpus: float, verbose: boo
             f"but Ray has {free.get('CPU', 0):g} and {free.get('GPU', 0):g}."
         )
     return min(slots, num_parallel) if num_parallel else slots
+
+
+class Lost(RuntimeError):
+    """Ray's own process on this host is gone: what was handed to it never ends."""
+
+
+class Watch:
+    """Asks Ray now and then whether its process on this host is alive, which Tune waits for in vain otherwise."""
+
+    def __init__(self) -> None:
+        self._looked_s = time.monotonic()
+
+    def look(self) -> None:
+        """Lost where it is not."""
+        if time.monotonic() - self._looked_s < LOOK_EVERY_S:
+            return
+        import ray
+
+        here = ray.get_runtime_context().get_node_id()
+        if not any(node["NodeID"] == here and node["Alive"] for node in ray.nodes()):
+            raise Lost("Ray must stay alive on this host, but it was killed or has died; give the same command again.")
+        self._looked_s = time.monotonic()
 
 
 def stop() -> None:

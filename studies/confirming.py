@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store, Unwritable, open_store
 from studies.agenda import Agenda, Asked
+from studies.cluster import Watch
 from studies.overhead import Overhead
 from studies.progress import Progress, time_left
 from studies.scale import Scale
@@ -56,6 +57,7 @@ def confirm(
     failed: dict[Key, str] = {}
     num_ended, total, done = 0, sum(weights.values()), 0.0
     begun_s = looked_s = time.monotonic()
+    watch = Watch()
     try:
         while agenda.asked or running:
             for asked, reason in agenda.settled():
@@ -67,6 +69,7 @@ def confirm(
                 running[task.remote(work[0].address, fields, store.place, device, scale.num_cpus)] = work[0]
             left = time_left(time.monotonic() - begun_s, done, total) or total / slots
             progress.show("confirmation", num_ended, len(missing), len(running), left_s=left)
+            watch.look()
             for ref in _ready([*running]):
                 execution = running.pop(ref)
                 outcome = _outcome(ref)

@@ -183,7 +183,8 @@ class Investigation:
             from studies.tuner import Search, search
 
             before_s = time.monotonic()
-            make = partial(self.pipeline, study, self.missing_below(study))
+            missing = self.missing_below(study)
+            make = partial(self.pipeline, study, missing)
             how = Search(
                 self.root,
                 self.store,
@@ -195,7 +196,7 @@ class Investigation:
                 self.git_patch,
                 untold(self.root, self.experiment, optuna_study, self.store)[:2],
             )
-            search(study, optuna_study, space_of(study), make, how)
+            search(study, optuna_study, space_of(study), make, how, several_kinds=bool(missing or study.joint))
             took = f" in {duration(time.monotonic() - before_s)}"
         else:
             self._tell_again(study, optuna_study)

@@ -13,6 +13,7 @@ from studies import asking
 from studies.directions import cautions_of_directions
 from studies.driving import driving
 from studies.reading import study_names
+from studies.tracking.database import NAME
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -87,9 +88,9 @@ def ui(arguments: argparse.Namespace) -> int:
     if address and address.startswith("http"):
         print(f"MLFLOW_TRACKING_URI names a server: open {address}")
         return 0
-    if not (root / "mlflow.db").is_file():
+    if not (root / NAME).is_file():
         raise ValueError(f"{root} holds no mlflow.db; `python -m studies run all` makes one.")
-    database = address or f"sqlite:///{root / 'mlflow.db'}"
+    database = address or f"sqlite:///{root / NAME}"
     command = [
         sys.executable,
         "-m",

@@ -24,6 +24,7 @@ from dehazing.pipeline.lease import Owner
 from dehazing.pipeline.store import Store, Unwritable, writing
 from studies import journal
 from studies.budget import Budget, is_whole, locked
+from studies.cluster import Watch
 from studies.driving import driving
 from studies.follower import Follower
 from studies.overhead import Overhead
@@ -60,10 +61,12 @@ def search(
     make_pipeline: Callable[[Mapping[str, Any]], Sequence[Execution]],
     how: Search,
     trainable: Any = None,
+    several_kinds: bool = False,
 ) -> None:
     """Run what is left of the study's budget, as many pieces of work side by side as there are slots.
 
-    trainable: Ray Tune's class for the work; default: that of the study's stage.
+    trainable: Ray Tune's class for the work; default: that of the study's stage, or of any where there are
+    `several_kinds` of stages to execute.
     KeyboardInterrupt where it was stopped, Unwritable where the store cannot be written.
     """
     scale = how.scale
@@ -78,7 +81,8 @@ def search(
             study, optuna_study, space, make_pipeline, how.store, trial_config, follower, budget, how.slots, driver
         )
         try:
-            _fit(study, searcher, follower, how, trainable)
+            module = importlib.import_module("trainables.trial" if several_kinds else f"trainables.{study.kind}")
+            _fit(study, searcher, follower, how, trainable or module.TRAINABLE)
         finally:
             budget.note(at_once=True)
             follower.end()
@@ -90,10 +94,9 @@ def search(
 
 def _fit(study: Study, searcher: JournalSearch, follower: Follower, how: Search, trainable: Any) -> None:
     scale = how.scale
-    module = importlib.import_module("trainables.trial" if study.joint else f"trainables.{study.kind}")
     with _scratch(how.root) as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(trainable or module.TRAINABLE, {"cpu": scale.num_cpus, "gpu": scale.num_gpus}),
+            tune.with_resources(trainable, {"cpu": scale.num_cpus, "gpu": scale.num_gpus}),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=Stopping(searcher),
@@ -144,11 +147,15 @@ class Stopping(FIFOScheduler):
 
 
 class Pulse(tune.Callback):
-    """Keeps the progress line alive, and tells the searcher of Ctrl-C, which Tune does not while it waits for it."""
+    """Keeps the progress line alive, ends the search where Ray is lost, and tells the searcher of Ctrl-C.
+
+    Tune does not while it waits for the searcher.
+    """
 
     def __init__(self, follower: Follower, searcher: JournalSearch) -> None:
         self.follower, self.searcher = follower, searcher
         self.listening = False
+        self.watch = Watch()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as the scheduler
@@ -167,6 +174,7 @@ class Pulse(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.follower.show()
+        self.watch.look()
 
 
 def _name(trial: Any) -> str:
@@ -180,23 +188,14 @@ def _scratch(root: Path) -> Iterator[str]:
     with writing(root):
         (root / "tune").mkdir(parents=True, exist_ok=True)
         for folder in (root / "tune").iterdir():
-            if _is_left(folder.name):
+            driver = Owner.named(folder.name)
+            if driver is not None and driver.is_gone():
                 shutil.rmtree(folder, ignore_errors=True)
-        name = f"{me.host}-{me.pid}-{int(me.started_s * 1000)}-"
-        aside = tempfile.TemporaryDirectory(prefix=name, dir=root / "tune", ignore_cleanup_errors=True)
+        aside = tempfile.TemporaryDirectory(prefix=f"{me.name}-", dir=root / "tune", ignore_cleanup_errors=True)
     with aside as own:
         yield own
     with suppress(OSError):  # another search still uses it
         (root / "tune").rmdir()
-
-
-def _is_left(name: str) -> bool:
-    """Whether a scratch folder is that of a driver that is gone."""
-    try:
-        host, pid, started_ms, _ = name.rsplit("-", 3)
-        return Owner(host, int(pid), int(started_ms) / 1000).is_gone()
-    except ValueError:
-        return False  # not of this program
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from scipy.ndimage import gaussian_filter
 from dehazing.pipeline.store import Store
 from studies import journal
 from studies.metrics import METRICS
-from studies.reading import study_names
+from studies.reading import read_studies, study_names
 
 pytestmark = pytest.mark.slow
 
@@ -137,6 +138,21 @@ def test_another_range_of_lambda_trains_no_upstream_again(
     done = run(root, "degrader", "--set", "degrader.space.lambda_cyc.high=50")
     assert done.returncode == 0, done.stderr
     assert {address.split("/")[0] for address in set(Store(root).addresses()) - before} == {"degrader"}
+
+
+def test_a_chosen_result_that_is_gone_is_made_again_by_the_first_that_builds_on_it(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(finished[0], tmp_path / "results"))
+    store = Store(root)
+    gone = [address for address in store.addresses() if address.startswith(("hvae/", "restorer/"))]
+    for address in gone:
+        store.drop(address)
+    study = read_studies(["degrader"], "smoke")["degrader"]
+    done = run(root, "degrader", "--set", f"degrader.num_trials={study.num_trials + 1}")
+    assert done.returncode == 0, done.stderr
+    again = [address for address in gone if store.has(address)]
+    assert sorted(address.split("/")[0] for address in again) == ["hvae", "restorer"], "the chosen ones, once"
 
 
 def test_a_control_that_fails_is_left_out_of_the_report(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,17 @@ class Owner:
     @classmethod
     def myself(cls) -> Owner:
         return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+
+    @classmethod
+    def named(cls, name: str) -> Owner | None:
+        """Whose `name` a file's name begins with, or None."""
+        found = re.match(r"(.+)-(\d+)-(\d+)(-\w*)?$", name)
+        return None if found is None else cls(found[1], int(found[2]), int(found[3]) / 1000)
+
+    @property
+    def name(self) -> str:
+        """As files are called that are this process's alone."""
+        return f"{self.host}-{self.pid}-{int(self.started_s * 1000)}"
 
     def is_gone(self) -> bool:
         """Whether the process has certainly ended: only known on its own host."""

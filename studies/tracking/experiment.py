@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from studies.tracking.database import database
 from studies.tracking.identity import results_id
 from studies.tracking.ledger import Ledger
 
@@ -43,7 +44,7 @@ class Experiment:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         uri = os.environ.get("MLFLOW_TRACKING_URI")
-        client = MlflowClient(tracking_uri=uri or f"sqlite:///{self.root / 'mlflow.db'}")
+        client = MlflowClient(tracking_uri=uri or database(self.root))
         self.folder = results_id(self.root)
         with self.ledger.alone():
             found = client.get_experiment_by_name(self.name)

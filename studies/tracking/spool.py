@@ -47,8 +47,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         """folder: of the experiment, made where it is missing; what dead writers left in it is taken over."""
         self.folder = folder
-        myself = Owner.myself()
-        self._writer = f"{myself.host}-{myself.pid}-{int(myself.started_s * 1000)}-{uuid.uuid4().hex[:8]}"
+        self._writer = f"{Owner.myself().name}-{uuid.uuid4().hex[:8]}"
         self._lock = threading.Lock()
         self._file: BinaryIO | None = None
         self._num_open = 0  # records in the segment that is being written
@@ -172,8 +171,8 @@ def left_behind(folder: Path) -> list[Path]:
     """
     found = [*folder.glob("spool-*.jsonl"), *folder.glob("writer-*")]
     writers = {_writer(path) for path in found}
-    now_s = _now_s(folder) if any(_host(writer) != socket.gethostname() for writer in writers) else 0.0
-    began_s = {w: min(_changed_s(p) for p in found if _writer(p) == w) for w in writers if _is_gone(folder, w, now_s)}
+    now_s = _now_s(folder) if not all(_is_here(writer) for writer in writers) else 0.0
+    began_s = {w: min(changed_s(p) for p in found if _writer(p) == w) for w in writers if _is_gone(folder, w, now_s)}
     gone = [path for path in found if _writer(path) in began_s]
     return sorted(gone, key=lambda p: (p.name.startswith("writer-"), began_s[_writer(p)], _writer(p), p.name))
 
@@ -189,18 +188,18 @@ def _writer(path: Path) -> str:
     return "-".join(words if path.name.startswith("writer-") else words[:-1])
 
 
-def _host(writer: str) -> str:
-    return writer.rsplit("-", 3)[0]
+def _is_here(writer: str) -> bool:
+    owner = Owner.named(writer)
+    return owner is not None and owner.host == socket.gethostname()
 
 
 def _is_gone(folder: Path, writer: str, now_s: float) -> bool:
     if writer in _at_work:
         return False
-    host, pid, started_ms, _ = writer.rsplit("-", 3)
-    owner = Owner(host, int(pid), int(started_ms) / 1000)
-    if host == socket.gethostname():
+    owner = Owner.named(writer)
+    if owner is not None and _is_here(writer):
         return owner.is_gone() or owner.pid == os.getpid()  # a tracker of this process that was closed
-    return now_s - _changed_s(folder / f"writer-{writer}") > STALE_AFTER_S
+    return now_s - changed_s(folder / f"writer-{writer}") > STALE_AFTER_S
 
 
 def _now_s(folder: Path) -> float:
@@ -216,7 +215,8 @@ def _now_s(folder: Path) -> float:
             probe.unlink(missing_ok=True)
 
 
-def _changed_s(path: Path) -> float:
+def changed_s(path: Path) -> float:
+    """When a file was written last, 0 where somebody has removed it meanwhile."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

@@ -30,6 +30,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 EXPERIMENT = "lines-smoke"
 LONGEST_S = 400.0  # of any run
+RAYS_OWN = ("/raylet", "/gcs_server", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
 TINY = {"patch_px": 16, "batch_size": 2, "num_epochs": 2, "steps_per_epoch": 1}
 PAIR: dict[str, Any] = {  # two stages searched jointly: five executions for six trials
     "question": "Which pair?",
@@ -128,13 +129,13 @@ def all_met(root: Path, points: Sequence[Point]) -> bool:
 def killed_at_random(root: Path, *words: str, kills: int, seed: int, within_s: float) -> int:
     """Kills the driver or one of its processes at seeded random moments, then lets it end.
 
-    After the driver's death the same command is given again. Returns how many kills there were: fewer where the
-    study came to its end before.
+    After the death of the driver or of Ray itself the same command is given again. Returns how many kills there were:
+    fewer where the study came to its end before.
     """
     chance = random.Random(seed)
     done = 0
     while True:
-        process = start(root, *words)
+        process, is_ray = start(root, *words), False
         while done < kills:
             moment_s = time.monotonic() + chance.uniform(0.2, within_s)
             is_driver = chance.random() < 0.6
@@ -142,28 +143,36 @@ def killed_at_random(root: Path, *words: str, kills: int, seed: int, within_s: f
                 time.sleep(0.02)
             if process.poll() is not None:
                 break
-            workers = [] if is_driver else _workers(process.pid)
+            workers = [] if is_driver else processes(process.pid)
+            chosen = chance.choice(workers) if workers else psutil.Process(process.pid)
             with suppress(psutil.Error):
-                (chance.choice(workers) if workers else psutil.Process(process.pid)).kill()
-            done += 1
-            if not workers:
+                is_ray = is_rays_own(chosen)
+                chosen.kill()
+                done += 1
+            if not workers or is_ray:
                 break
         code, said = finish(process)
-        if code != -signal.SIGKILL:
+        if code != -signal.SIGKILL and not (is_ray and code):
             assert code == 0, said
             return done
 
 
-def _workers(driver: int) -> list[psutil.Process]:
-    """Processes that do the studies' work, and the one that tells MLflow."""
+def processes(driver: int) -> list[psutil.Process]:
+    """Processes that do the studies' work, the one that tells MLflow, and Ray's own."""
     found = []
     with suppress(psutil.Error):
         for process in psutil.Process(driver).children(recursive=True):
             with suppress(psutil.Error):
                 words = process.cmdline()
-                if words and (words[0].startswith("ray::") or "studies.tracking.delivering" in words):
+                is_work = words and (words[0].startswith("ray::") or "studies.tracking.delivering" in words)
+                if is_work or is_rays_own(process):
                     found.append(process)
     return sorted(found, key=lambda process: process.pid)
+
+
+def is_rays_own(process: psutil.Process) -> bool:
+    """Whether it is one without which Ray cannot go on, and with it the run."""
+    return (process.cmdline() or [""])[0].endswith(RAYS_OWN)
 
 
 # ---- what the ledgers say
@@ -213,6 +222,8 @@ def check_ledgers(root: Path, uri: str | None = None, failed: bool = False) -> N
         assert states <= ({TrialState.COMPLETE, TrialState.FAIL} if failed else {TrialState.COMPLETE}), (name, states)
         wanted |= {address for t in rows if t.state == TrialState.COMPLETE for address in addresses(t)}
         possible |= {address for t in rows for address in addresses(t)}  # a result may be no number
+    for path in root.glob("*/wanted.json"):  # of the confirmation
+        possible |= set(json.loads(path.read_text())["addresses"])
     check_store(root, wanted, possible)
     check_mlflow(root, found, uri)
 
