@@ -25,10 +25,12 @@ lint: setup
 # two hours, on a machine that has nothing else to do; see benchmarks/README.md
 benchmarks: setup
 	mkdir -p results/benchmarks
-	$(RUN) -m benchmarks.engine lambdas --out results/benchmarks/lambdas.json
-	$(RUN) -m benchmarks.engine joint --out results/benchmarks/joint.json
-	$(RUN) -m benchmarks.sweep --out results/benchmarks/sweep.json
-	$(RUN) -m benchmarks.trivial --check --out results/benchmarks/trivial.json
+	status=0; \
+	$(RUN) -m benchmarks.engine lambdas --out results/benchmarks/lambdas.json || status=1; \
+	$(RUN) -m benchmarks.engine joint --out results/benchmarks/joint.json || status=1; \
+	$(RUN) -m benchmarks.sweep --out results/benchmarks/sweep.json || status=1; \
+	$(RUN) -m benchmarks.trivial --check --out results/benchmarks/trivial.json || status=1; \
+	exit $$status
 
 setup: $(VENV)/installed
 

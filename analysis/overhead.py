@@ -41,7 +41,10 @@ class Account(NamedTuple):
 def account(root: Path | str, experiment: str) -> Account | None:
     """What the runs of an experiment noted; None where none executed anything."""
     path = Path(root) / experiment / FILE
-    runs: list[dict[str, Any]] = json.loads(path.read_bytes()) if path.is_file() else []
+    try:
+        runs: list[dict[str, Any]] = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):  # damaged: an account that is lost costs no report
+        return None
     if not runs:
         return None
     wall_s = sum(run["wall_s"] for run in runs)

@@ -55,7 +55,7 @@ def make(
     for execution in upstreams:
         torch.set_num_threads(study.num_threads(execution.kind, num_cpus))
         execute(execution, store)
-    torch.set_num_threads(num_cpus)
+    torch.set_num_threads(study.num_threads(last.kind, num_cpus))
     execute(last, store, on_epoch=on_epoch)
     return json.loads((store.folder(last.address) / "metrics.json").read_text())["final"]
 

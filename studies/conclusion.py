@@ -223,10 +223,9 @@ def write_confirmation(
         "baselines": list(BASELINES),
     }
     path = investigation.root / investigation.experiment / "confirm.json"
-    if path.exists():
-        before = json.loads(path.read_text())
-        if {key: before.get(key) for key in content} == json.loads(json.dumps(content)):
-            return False
+    before = _read(path)
+    if {key: before.get(key) for key in content} == json.loads(json.dumps(content)):
+        return False
     run = {
         "git_commit": investigation.git_commit,
         "command": investigation.command,
@@ -243,6 +242,15 @@ def _seconds(investigation: Investigation, instance: Instance) -> float:
     if not investigation.store.has(address):
         return 0.0
     return float(json.loads(investigation.store.read(address, "metrics.json"))["seconds"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What was confirmed before; nothing where the file is missing or damaged: then it is written again."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _write(path: Path, content: Any) -> None:

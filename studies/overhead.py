@@ -10,10 +10,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from dehazing.pipeline.clock import PARTS
-from dehazing.pipeline.store import writing
+from dehazing.pipeline.writing import make_durable, writing
 
 FILE = "overhead.json"  # of the experiment's folder, one entry per run that executed something
+
+
+_imports_s: float | None = None
+
+
+def imports_s() -> float:
+    """Seconds from this process's start to the first call, which is when its imports are done; 0 from then on."""
+    global _imports_s
+    if _imports_s is None:
+        _imports_s = max(0.0, time.time() - psutil.Process().create_time())
+        return _imports_s
+    return 0.0
 
 
 class Overhead:
@@ -26,7 +40,7 @@ class Overhead:
 
     def __init__(self) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.begun_s, self.begun = time.perf_counter(), f"{now} process {os.getpid()}"
+        self.begun_s, self.begun = time.perf_counter() - imports_s(), f"{now} process {os.getpid()}"
         self.slots = 1
         self.startup_s = 0.0  # Ray
         self.running_s = 0.0  # while slots were to be kept busy
@@ -78,8 +92,18 @@ class Overhead:
             folder.mkdir(parents=True, exist_ok=True)
             with path.with_suffix(".lock").open("wb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # another driver may write, too: neither loses the other's entry
-                before = json.loads(path.read_bytes()) if path.is_file() else []
+                before = entries(path)
                 runs = [run for run in before if run["begun"] != self.begun]
                 aside = path.with_name(f"{path.stem}-{os.getpid()}.tmp")
                 aside.write_text(json.dumps([*runs, self.record(logging_s)], indent=1))
+                make_durable(aside)
                 aside.replace(path)
+
+
+def entries(path: Path) -> list[dict[str, Any]]:
+    """What the runs noted; nothing where the file is missing or damaged: an account that is lost costs no result."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return []
+    return found if isinstance(found, list) else []

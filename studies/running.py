@@ -26,6 +26,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Search the named studies and those they build on; with all of them also confirm and report."""
     with asking.investigation(arguments) as investigation, driving(investigation.root):
+        investigation.recorded()  # so that what a study builds on is known, as far as it was chosen
         for caution in cautions_of_directions(investigation):
             investigation.progress.say(f"note: {caution}")
         investigation.prepare()

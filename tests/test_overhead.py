@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 from analysis.overhead import account
 from dehazing.pipeline.clock import PARTS
 from studies.overhead import FILE, Overhead
+
+CHECKOUT = Path(__file__).parents[1]
 
 
 def test_the_parts_add_up_to_the_wall_time(tmp_path: Path) -> None:
@@ -44,6 +48,28 @@ def test_a_run_that_executed_nothing_leaves_no_entry_and_one_that_did_leaves_one
     assert found is not None and (found.num_runs, found.num_executions) == (2, 3)
     assert sum(part.share for part in found.parts if part.title == "stage arithmetic") > 0
     assert sorted(path.name for path in (tmp_path / "e").iterdir()) == [FILE, "overhead.lock"]
+
+
+def test_a_damaged_account_costs_neither_a_run_nor_the_report(tmp_path: Path) -> None:
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / FILE).write_text("")
+    assert account(tmp_path, "e") is None
+    overhead = Overhead()
+    overhead.worked(1, {"arithmetic": 0.5}, busy_s=0.6)
+    overhead.write(tmp_path / "e", 0.0)
+    found = account(tmp_path, "e")
+    assert found is not None and found.num_runs == 1
+
+
+def test_the_imports_of_a_process_count_once() -> None:
+    script = (
+        "import time; begun = time.time(); time.sleep(0.3); from studies.overhead import Overhead;"
+        "first, second = Overhead(), Overhead(); now = time.perf_counter();"
+        "print(now - first.begun_s, now - second.begun_s)"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=CHECKOUT)
+    first_s, second_s = map(float, said.stdout.split())
+    assert first_s > 0.3 > second_s
 
 
 def write_many(folder: Path, name: str) -> None:
