@@ -50,7 +50,7 @@ ENDS = {  # PSNR of the last prediction; all start at 31.5
 START = 31.5
 
 
-def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, **changes):
+def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, records=True, **changes):
     """Publishes one iterative execution per seed below `root`, writes confirm.json and trials.json."""
     store = Store(root)
     addresses = {}
@@ -61,11 +61,10 @@ def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, **
             {
                 "evaluation.parquet": _parquet(evaluation(seed, T, num_fields, variants)),
                 "one_step.json": json.dumps(_one_step(seed, T)).encode(),
-                "hdn_samples.json": json.dumps(hdn_samples(seed, T)).encode(),
-                "classical.json": json.dumps(classical(T)).encode(),
                 "examples.safetensors": save(_examples(size, T, variants)),
                 "metrics.json": json.dumps({"final": {}, "history": [], "seconds": 3.0, "device": "cpu"}).encode(),
-            },
+            }
+            | (_records(seed, T) if records else {}),
         )
     store.publish(
         "degrader/00000000000000aa",
@@ -139,6 +138,11 @@ def evaluation(seed, T, num_fields, variants):
         psnr = row["psnr"] - INPUT + CLASSICAL[name]
         rows.append({**row, "variant": name, "psnr": psnr, "psnr_ri": psnr + 0.2})
     return pd.DataFrame(rows)
+
+
+def _records(seed, T):
+    records = {"hdn_samples": hdn_samples(seed, T), "classical": classical(T)}
+    return {f"{name}.json": json.dumps(record).encode() for name, record in records.items()}
 
 
 def hdn_samples(seed, T):

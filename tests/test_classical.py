@@ -5,11 +5,13 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from analysis.variants import CLASSICAL, is_variant
 from dehazing.classical import richardson_lucy, wiener, without_background
 from dehazing.data.series import Field, Imaging, Series
 from dehazing.data.simulator import NumFields, SimulatedConfig, focal_psf, simulate
 from dehazing.optics import integral, radial_psfs
 from dehazing.stages.classical import chosen_controls
+from dehazing.stages.turns import TURNED
 
 DELTA = np.zeros((9, 9))
 DELTA[4, 4] = 1.0
@@ -160,6 +162,13 @@ def test_the_choice_does_not_look_at_the_test_fields():
     fields = [Field(f.name, f.split, f.frames * (f.split != "test"), None) for f in series.fields]
     blank = Series(tuple(fields), series.pinholes, "au", series.offset, series.scale, imaging=series.imaging)
     assert chosen_controls(blank).record() == chosen_controls(series).record()
+
+
+def test_the_report_knows_every_control_by_its_name():
+    series, real = a_series(), a_series(imaging=False)
+    names = {choice.control for choice in chosen_controls(series).chosen}
+    assert names == set(CLASSICAL) == {"rolling_ball", *chosen_controls(real).left_out}
+    assert not any(is_variant(name) or is_variant(name + TURNED) for name in (*names, "unet", "hdn"))
 
 
 def test_without_a_psf_what_needs_it_is_left_out_with_a_sentence():

@@ -24,7 +24,7 @@ Image = NDArray[np.float64]
 
 RADII = (4, 8, 16, 32)
 NUM_ITERATIONS = (2, 5, 10, 20, 50)
-BALANCES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+BALANCES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
 @dataclass(frozen=True)
