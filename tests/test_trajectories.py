@@ -1,7 +1,7 @@
 """What the confirmation wrote is read whole, from the store, or refused with a sentence."""
 
 import pytest
-from planted_experiment import ENDS, EXPERIMENT, START, plant
+from planted_experiment import CLASSICAL, ENDS, EXPERIMENT, START, plant
 
 from analysis.trajectories import read_confirmation, read_examples, read_one_step_errors, read_trajectories
 
