@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -111,6 +111,16 @@ def acceptance(trajectories: pd.DataFrame, one_step: pd.DataFrame) -> list[Fact]
             Fact("One step of G from the true z₀, mean over the steps", value, "anchored below blind and leave", holds)
         )
     return facts
+
+
+def classical_settings(record: Mapping[str, Any]) -> list[str]:
+    """With which setting each classical control stands in the table, and why others do not; a sentence each."""
+    said = []
+    for one in record.get("chosen", []):
+        values = ", ".join(f"{value:g}" for value in one["candidates"])
+        said.append(f"{title(one['control'])}: {one['setting']} {one['value']:g}, of {values}.")
+    reasons: dict[str, None] = dict.fromkeys(record.get("left_out", {}).values())
+    return [*said, *reasons]
 
 
 def _against(row: Row) -> str:

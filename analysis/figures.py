@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.variants import BASELINES, colour, degrader, family, family_title, is_variant, ordered, title
+from analysis.variants import BASELINES, TURNED, colour, degrader, family, family_title, is_variant, ordered, title
 
 Colour = str | tuple[float, ...]
 
@@ -74,7 +74,7 @@ def per_step(table: pd.DataFrame, metric: str = "psnr", blind: bool = False) -> 
     lines = {
         name: value
         for name, value in zip(starts["variant"], starts[metric], strict=True)
-        if name.startswith(tuple(LINES)) and not is_variant(name)
+        if name.startswith(tuple(LINES)) and not is_variant(name) and not name.endswith(TURNED)
     }
     panels = _panels(table, blind)
     low, high = _limits(table, metric, lines)

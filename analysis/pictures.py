@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.variants import BASELINES, colour, is_variant, ordered, title
+from analysis.variants import colour, is_variant, one_shot_methods, ordered, title
 
 COLUMNS = (8, 7, 6)
 INCHES = 1.75  # width of a picture
@@ -67,9 +67,9 @@ def example_steps(images: Images, variants: Sequence[str], k: int = 0) -> Figure
 
 
 def example_names(images: Images) -> list[str]:
-    """The pictures in the order in which they are read: input, baselines, variants, acquired frame, truth."""
+    """The pictures as they are read: input, baselines, classical controls, variants, acquired frame, truth."""
     whole = {name for name in images if "/" not in name}
-    first = [name for name in ("input", *BASELINES) if name in whole]
+    first = [name for name in ("input", *one_shot_methods(turned=False)) if name in whole]
     last = [name for name in ("frame", "truth") if name in whole]
     if _without_truth(images):
         last = ["frame"]

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from analysis import facts, figures, pictures
 from analysis.gap import gaps
 from analysis.overhead import Account, account
+from analysis.samples import Records, samples_figure, samples_sentences, samples_table
 from analysis.table import Row, gap_rows, gap_table
 from analysis.trajectories import (
     Confirmation,
@@ -22,10 +23,21 @@ from analysis.trajectories import (
     read_confirmation,
     read_examples,
     read_one_step_errors,
+    read_records,
     read_trajectories,
 )
 from analysis.trials import read_trials
-from analysis.variants import BASELINES, colour, degrader, family, family_title, is_variant, ordered, title
+from analysis.variants import (
+    BASELINES,
+    colour,
+    degrader,
+    family,
+    family_title,
+    is_variant,
+    one_shot_methods,
+    ordered,
+    title,
+)
 from dehazing.pipeline.store import writing
 
 __all__ = ["gap_table", "write_report"]
@@ -38,6 +50,7 @@ ALT = {
     "examples": "One test field as the input, UNet, HDN and every variant show it, and what it is scored against",
     "example_steps": "The same field as some variants predict it, level by level",
     "drift_per_step": "Distance of the loop's latent from the true latent at every level, for every variant",
+    "hdn_samples": "PSNR of the mean of HDN's samples by their number, and its error against the samples' spread",
     "one_step_errors": "Error of one step of each degrader from the true clean latent, by level",
 }
 
@@ -54,6 +67,7 @@ def write_report(root: Path | str, experiment: str) -> Path:
     one_step = read_one_step_errors(root, confirmation)
     images = read_examples(root, confirmation)
     trials = read_trials(root, experiment)
+    samples, classical = (read_records(root, confirmation, name) for name in ("hdn_samples", "classical"))
     gap = gaps(trajectories)
     folder = root / experiment / "report"
     with writing(folder):
@@ -62,10 +76,15 @@ def write_report(root: Path | str, experiment: str) -> Path:
         trajectories.to_parquet(folder / "trajectories.parquet", index=False)
         trials.to_parquet(folder / "trials.parquet", index=False)
         blind = chosen_is_blind(confirmation)
-        drawn = draw(trajectories, one_step, images, folder / "figures", blind)
+        drawn = draw(trajectories, one_step, images, folder / "figures", blind, samples)
         page = folder / "index.html"
         page.write_text(
-            _page(confirmation, gap, trajectories, one_step, trials, drawn, account(root, experiment)), encoding="utf-8"
+            _page(
+                *(confirmation, gap, trajectories, one_step, trials, drawn, account(root, experiment)),
+                samples_sentences(samples),
+                facts.classical_settings(next(iter(classical.values()), {})),
+            ),
+            encoding="utf-8",
         )
     return page
 
@@ -76,12 +95,16 @@ def draw(
     images: Mapping[str, np.ndarray],
     folder: Path,
     blind: bool = False,
+    samples: Records | None = None,
 ) -> dict[str, Path]:
     """Draws every figure that the tables have data for into a folder; name → path of the picture.
 
-    blind: whether the degrader that the search chose is the source's form.
+    blind: whether the degrader that the search chose is the source's form. samples: of HDN, by seed.
     """
     drawn = {}
+    if samples:
+        table = samples_table(samples)
+        drawn["hdn_samples"] = figures.write(samples_figure(table), table, folder, "hdn_samples")
     for metric in ("psnr", "psnr_ri", "drift"):
         table = figures.curves(trajectories, metric)
         if table["variant"].map(is_variant).any():
@@ -111,11 +134,13 @@ def _page(
     trials: pd.DataFrame,
     drawn: Mapping[str, Path],
     time: Account | None,
+    samples: list[str],
+    classical: list[str],
 ) -> str:
     final_step = int(gap["step"].max())
     rows = {metric: gap_rows(gap, final_step, trajectories, metric) for metric in ("psnr", "psnr_ri")}
     first = trajectories[trajectories["step"] == 0]
-    one_shot = (*BASELINES, "input", "autoencoded", "ceiling_frame", "ceiling_truth")
+    one_shot = (*one_shot_methods(), "input", "autoencoded", "ceiling_frame", "ceiling_truth")
     means = first.groupby("variant")[["psnr", "psnr_ri", "ssim"]].mean()
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -143,6 +168,8 @@ def _page(
         chosen=[_choice(study, choice) for study, choice in confirmation.get("chosen", {}).items()],
         states=trials.groupby(["study", "state"]).size().unstack(fill_value=0).to_dict("index"),
         time=time,
+        samples=samples,
+        classical=classical,
         minutes=float(confirmation.get("seconds") or 0) / 60,
     )
 

@@ -68,6 +68,13 @@ def read_one_step_errors(root: Path | str, confirmation: Confirmation) -> pd.Dat
     return table
 
 
+def read_records(root: Path | str, confirmation: Confirmation, name: str) -> dict[int, dict[str, Any]]:
+    """Seed → what its evaluation told beside the table in <name>.json, for the seeds that have it."""
+    store = open_store(root)
+    paths = {int(s): store.folder(address) / f"{name}.json" for s, address in confirmation["iterative"].items()}
+    return {seed: json.loads(path.read_bytes()) for seed, path in paths.items() if path.is_file()}
+
+
 def read_examples(root: Path | str, confirmation: Confirmation) -> dict[str, np.ndarray]:
     """Example images of the first seed of K fields: "input", "truth", "<variant>" (K, Y, X), "<variant>/steps"
     (steps, K, Y, X).

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 BASELINES = ("unet", "hdn")
 ONE_SHOT = ("input", "autoencoded", "ceiling", "frame", "truth")  # beginnings: neither ways to iterate nor baselines
+CLASSICAL = ("wiener", "richardson_lucy", "rolling_ball", "rolling_ball_richardson_lucy")  # controls without a network
+TURNED = "_turned"  # the end of a one-shot method's name where it is averaged over eight orientations
 ORACLES = ("teacher_forced",)  # these see what no user has, so they are shown but never called the best
 
 # Family by beginning: what it is called, and its colour (after Okabe and Ito, told apart by colour-blind readers).
@@ -31,6 +33,10 @@ DEGRADERS = ("blind", "anchored", "pixels")  # ends of names; without one it is 
 TITLES = {
     "unet": "UNet",
     "hdn": "HDN",
+    "wiener": "control: Wiener",
+    "richardson_lucy": "control: Richardson-Lucy",
+    "rolling_ball": "control: rolling ball",
+    "rolling_ball_richardson_lucy": "control: rolling ball, Richardson-Lucy",
     "autoencoded": "Dec(E(input))",
     "ceiling_frame": "ceiling, frame in",
     "ceiling_truth": "ceiling, truth in",
@@ -41,8 +47,15 @@ WORDS = {"z0": "ẑ₀", "z": "z", "indi": "InDI"}
 
 
 def is_variant(name: str) -> bool:
-    """Whether a name is a way to iterate or a control of one, and not a baseline, the input or a ceiling."""
-    return name not in BASELINES and not name.startswith(ONE_SHOT)
+    """Whether a name is a way to iterate or a control of one, and not something that takes one step by itself."""
+    method = name.removesuffix(TURNED)
+    return method not in (*BASELINES, *CLASSICAL) and not name.startswith(ONE_SHOT)
+
+
+def one_shot_methods(turned: bool = True) -> list[str]:
+    """Names of the baselines and of the classical controls in reading order, each with its average over turns."""
+    methods = (*BASELINES, *CLASSICAL)
+    return [name for method in methods for name in (method, method + TURNED)] if turned else [*methods]
 
 
 def family(name: str) -> str:
@@ -76,6 +89,8 @@ def title(name: str, with_degrader: bool = True) -> str:
     """A name as a reader sees it: "combine_z0_first_blind" is "combine ẑ₀ first (blind)"."""
     if name in TITLES:
         return TITLES[name]
+    if name.endswith(TURNED):
+        return f"{title(name.removesuffix(TURNED))}, averaged over turns"
     plain = name if degrader(name) == "chosen" else name.rpartition("_")[0]
     text = " ".join(WORDS.get(word, word) for word in plain.split("_"))
     return text if plain == name or not with_degrader else f"{text} ({degrader(name)})"

@@ -2,6 +2,7 @@
 
 import io
 import json
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from dehazing.pipeline.store import Store
 
 EXPERIMENT = "planted-quickstart"
+CLASSICAL = {"rolling_ball": 27.0, "richardson_lucy": 25.0, "unet_turned": 31.9}  # PSNR at T, where alone they stand
 UNET, HDN, INPUT, AUTOENCODED, CEILING = 31.7, 32.9, 24.0, 23.5, 38.0
 ENDS = {  # PSNR of the last prediction; all start at 31.5
     "direct": 30.2,
@@ -48,7 +50,7 @@ ENDS = {  # PSNR of the last prediction; all start at 31.5
 START = 31.5
 
 
-def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, **changes):
+def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, records=True, **changes):
     """Publishes one iterative execution per seed below `root`, writes confirm.json and trials.json."""
     store = Store(root)
     addresses = {}
@@ -61,7 +63,8 @@ def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, **
                 "one_step.json": json.dumps(_one_step(seed, T)).encode(),
                 "examples.safetensors": save(_examples(size, T, variants)),
                 "metrics.json": json.dumps({"final": {}, "history": [], "seconds": 3.0, "device": "cpu"}).encode(),
-            },
+            }
+            | (_records(seed, T) if records else {}),
         )
     store.publish(
         "degrader/00000000000000aa",
@@ -130,7 +133,34 @@ def evaluation(seed, T, num_fields, variants):
                 share = k / max(T - 1, 1)
                 latent = np.nan if name.endswith("pixels") else 0.3 + 0.1 * share * (START + 1 - end)
                 add(name, k, T - k, START + (end - START) * share**0.7, latent)
+    for f, name in product(range(num_fields), CLASSICAL):
+        row = next(row for row in rows if row["variant"] == "input" and row["field"] == f"field-{f:02d}")
+        psnr = row["psnr"] - INPUT + CLASSICAL[name]
+        rows.append({**row, "variant": name, "psnr": psnr, "psnr_ri": psnr + 0.2})
     return pd.DataFrame(rows)
+
+
+def _records(seed, T):
+    records = {"hdn_samples": hdn_samples(seed, T), "classical": classical(T)}
+    return {f"{name}.json": json.dumps(record).encode() for name, record in records.items()}
+
+
+def hdn_samples(seed, T):
+    spread = np.linspace(0.1, 0.5, 12)
+    bins = [{"spread": float(s), "rmse": float(1.5 * s + 0.01 * seed)} for s in spread]
+    return {
+        "level": T,
+        "num_samples": 8,
+        "psnr": [{"num": num, "psnr": HDN - 1 / num} for num in (1, 2, 4, 8)],
+        "spread": 0.25,
+        "calibration": {"bins": bins, "slope": 1.5, "intercept": 0.01 * seed},
+    }
+
+
+def classical(T):
+    ball = {"control": "rolling_ball", "setting": "radius", "value": 16, "candidates": [8, 16], "gain": 1, "offset": 0}
+    lucy = {"control": "richardson_lucy", "setting": "num_iterations", "value": 10, "candidates": [5, 10]}
+    return {"level": T, "chosen": [ball, lucy | {"gain": 1, "offset": 0}], "left_out": {"wiener": "No PSF, no Wiener."}}
 
 
 def trials():

@@ -5,7 +5,17 @@ import json
 import numpy as np
 
 from dehazing.data.archive import load_series, save_series
-from dehazing.data.series import Field, Series
+from dehazing.data.series import Field, Imaging, Series
+
+
+def test_the_psf_and_the_dark_counts_of_a_simulated_series_are_kept(tmp_path):
+    rng = np.random.default_rng(0)
+    fields = (Field("a", "train", rng.normal(size=(2, 8, 8)).astype(np.float32)),)
+    psf = rng.random((2, 5, 5)).astype(np.float32)
+    save_series(Series(fields, (1.0, 2.0), "au", (0.0, 0.0), (1.0, 1.0), imaging=Imaging(psf, 100.5)), tmp_path)
+    imaging = load_series(tmp_path).imaging
+    np.testing.assert_array_equal(imaging.psf, psf)
+    assert imaging.dark == 100.5
 
 
 def test_round_trip_to_the_bit(tmp_path):
@@ -24,6 +34,7 @@ def test_round_trip_to_the_bit(tmp_path):
     loaded = load_series(tmp_path / "new")
     for name in ("pinholes", "pinhole_unit", "offset", "scale", "pixel_size_um", "regions_of_one_field", "notes"):
         assert getattr(loaded, name) == getattr(series, name)
+    assert loaded.imaging is None
     for one, other in zip(loaded.fields, fields, strict=True):
         assert (one.name, one.split) == (other.name, other.split)
         np.testing.assert_array_equal(one.frames, other.frames)

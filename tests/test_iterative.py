@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dehazing.data.archive import load_series, save_series
-from dehazing.data.series import Field, Series
+from dehazing.data.series import Field, Imaging, Series
 from dehazing.pipeline.execute import execute
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.stage import Context
@@ -104,7 +104,7 @@ def test_a_configuration_in_a_batch_gives_what_it_gives_alone_to_the_bit(upstrea
         fields.forget()
         assert alone(upstreams, config) == in_batch, config.configurations  # cold
         assert alone(upstreams, config) == in_batch, config.configurations  # warm
-    assert len(together[0][0]) == (3 if full else 1)
+    assert len(together[0][0]) == (5 if full else 1)
     assert set(json.loads(json.dumps(together[0][1]))) >= {"val/gap_db", "val/gap_db_direct", "calls/R"}
 
 
@@ -122,7 +122,7 @@ def test_latents_that_are_computed_together_give_the_same_but_for_rounding(upstr
     monkeypatch.setattr(iterative, "_bounds", lambda x, num: (2, 4))  # as on a GPU
     files, together = alone(upstreams, config)
     assert together == pytest.approx(one_by_one, abs=1e-4)
-    assert len(files) == 3
+    assert len(files) == 5
 
 
 def test_only_a_full_evaluation_measures_what_is_dear_and_says_what_it_cannot(upstreams):
@@ -139,6 +139,48 @@ def test_only_a_full_evaluation_measures_what_is_dear_and_says_what_it_cannot(up
     real, refused = tables["real"]
     assert {name for name in FULL if real[name].isna().all()} == set(json.loads(refused)) == needing_truth
     assert real[list(set(FULL) - needing_truth)].notna().all(axis=None)
+
+
+def evaluated(upstreams, **settings):
+    """Table and files of one loop in a full evaluation."""
+    files, _ = alone(upstreams, Config((CONFIGURATIONS[0],), full=True, **settings))
+    return pd.read_parquet(io.BytesIO(files["evaluation.parquet"])), files
+
+
+def test_classical_controls_are_rows_at_T_and_what_needs_the_psf_is_left_out_with_a_sentence(upstreams):
+    series, folders = upstreams
+    psf = np.zeros((T + 1, 5, 5), np.float32)
+    psf[:, 2, 1:4] = 1 / 3
+    for source, left_out in ((replace(series, imaging=Imaging(psf, 0.0)), 0), (series, 3)):
+        table, files = evaluated((source, folders))
+        record = json.loads(files["classical.json"])
+        assert len(record["left_out"]) == left_out and len(record["chosen"]) == 4 - left_out and record["level"] == T
+        for one in record["chosen"]:
+            rows = table[table["variant"] == one["control"]]
+            assert len(rows) == 5 and rows["level"].eq(T).all() and np.isfinite(rows["psnr"]).all()
+        assert not set(record["left_out"]) & set(table["variant"])
+
+
+def test_hdns_samples_are_those_that_its_row_is_the_mean_of(upstreams):
+    table, files = evaluated(upstreams)
+    record = json.loads(files["hdn_samples.json"])
+    at_T = table[(table["variant"] == "hdn") & (table["level"] == T)]
+    assert [one["num"] for one in record["psnr"]] == [1, 2] and record["level"] == T
+    assert record["psnr"][-1]["psnr"] == pytest.approx(at_T["psnr"].mean(), abs=1e-4)
+    assert record["spread"] > 0 and record["calibration"] is None  # of two samples
+
+
+def test_averaging_over_turns_adds_a_row_for_every_method_and_changes_none(upstreams):
+    plain, files = evaluated(upstreams)
+    table, turned_files = evaluated(upstreams, average_turns=True)
+    turned = table["variant"].str.endswith("_turned")
+    assert set(table[turned]["variant"]) == {"unet_turned", "hdn_turned", "rolling_ball_turned"}
+    assert table[turned]["level"].eq(T).all() and turned.sum() == 15
+    pd.testing.assert_frame_equal(table[~turned].reset_index(drop=True), plain)
+    mean = table.groupby("variant")["mse"].mean()
+    assert abs(mean["unet_turned"] - table[table["level"] == T].groupby("variant")["mse"].mean()["unet"]) > 1e-6
+    assert mean["rolling_ball_turned"] == pytest.approx(mean["rolling_ball"], rel=1e-4)  # it knows no direction
+    assert files["hdn_samples.json"] == turned_files["hdn_samples.json"]
 
 
 def test_calls_are_counted_as_they_are_made(upstreams, monkeypatch):

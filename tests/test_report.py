@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from planted_experiment import ENDS, evaluation, plant
+from planted_experiment import CLASSICAL, ENDS, HDN, evaluation, plant
 
 from analysis.facts import acceptance
 from analysis.gap import COLUMNS
@@ -44,7 +44,15 @@ def test_everything_is_written(written):
     _, page, _ = written
     assert page.name == "index.html"
     found = {path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*") if path.is_file()}
-    names = ("psnr_per_step", "psnr_ri_per_step", "drift_per_step", "one_step_errors", "examples", "example_steps")
+    names = (
+        "psnr_per_step",
+        "psnr_ri_per_step",
+        "drift_per_step",
+        "one_step_errors",
+        "examples",
+        "example_steps",
+        "hdn_samples",
+    )
     assert found == {
         *("index.html", "gap.csv", "trials.parquet", "trajectories.parquet"),
         *(f"figures/{name}.{end}" for name in names for end in ("png", "csv")),
@@ -70,7 +78,7 @@ def test_the_page_needs_nothing_from_outside(written):
 
 def test_pictures_have_alternatives_and_tables_are_there(written):
     _, _, parsed = written
-    assert parsed.tags.count("img") == len(parsed.alts) == 6 and all(parsed.alts)
+    assert parsed.tags.count("img") == len(parsed.alts) == 7 and all(parsed.alts)
     assert parsed.tags.count("table") >= 5
 
 
@@ -85,6 +93,30 @@ def test_the_headline_says_the_numbers(written):
     assert "26 of 28 end lower than they began" in parsed.text
     assert "8 test fields of view, 3 seeds, scored against the noise-free truth" in parsed.text
     assert "abc1234" in parsed.text and "have been sorted" in parsed.text
+
+
+def test_classical_controls_and_averages_stand_beside_the_baselines_and_are_no_variants(written):
+    _, page, parsed = written
+    for shown in ("control: rolling ball 27.", "control: Richardson-Lucy 25.", "UNet, averaged over turns 3"):
+        assert shown in parsed.text, shown
+    assert not set(pd.read_csv(page.parent / "gap.csv")["variant"]) & set(CLASSICAL)
+    assert "control: rolling ball: radius 16, of 8, 16. control: Richardson-Lucy: num_iterations 10" in parsed.text
+    assert "No PSF, no Wiener." in parsed.text
+
+
+def test_hdns_samples_are_shown_by_their_number_and_their_calibration_is_said(written):
+    _, page, parsed = written
+    assert "The mean of 8 samples lies 0.88 dB above a single one" in parsed.text  # 1 - 1/8
+    assert "slope 1.50 and intercept 0.020" in parsed.text and "this one is too sure of itself" in parsed.text
+    table = pd.read_csv(page.parent / "figures" / "hdn_samples.csv")
+    assert table["psnr"].notna().sum() == 3 * 4 and table["rmse"].notna().sum() == 3 * 12
+    assert table.loc[table["num"] == 8, "psnr"].tolist() == pytest.approx([HDN - 1 / 8] * 3)
+
+
+def test_an_evaluation_without_samples_or_settings_still_makes_a_report(tmp_path):
+    name = plant(tmp_path, T=2, num_fields=4, records=False)
+    page = Page(write_report(tmp_path, name).read_text(encoding="utf-8"))
+    assert page.tags.count("img") == 6 and "samples are worth" not in page.text
 
 
 def test_real_series_of_one_field_say_so(tmp_path):

@@ -1,7 +1,7 @@
 """What the confirmation wrote is read whole, from the store, or refused with a sentence."""
 
 import pytest
-from planted_experiment import ENDS, EXPERIMENT, START, plant
+from planted_experiment import CLASSICAL, ENDS, EXPERIMENT, START, plant
 
 from analysis.trajectories import read_confirmation, read_examples, read_one_step_errors, read_trajectories
 
@@ -9,7 +9,7 @@ from analysis.trajectories import read_confirmation, read_examples, read_one_ste
 def test_every_seed_variant_field_and_step_is_there(tmp_path):
     confirmation = read_confirmation(tmp_path, plant(tmp_path, seeds=(1, 2, 3), T=4, num_fields=5))
     table = read_trajectories(tmp_path, confirmation)
-    assert len(table) == 3 * 5 * (4 * (len(ENDS) + 4) + 2)
+    assert len(table) == 3 * 5 * (4 * (len(ENDS) + 4) + 2 + len(CLASSICAL))
     assert set(table["seed"]) == {1, 2, 3}
     assert (table["level"] == 4 - table["step"]).all()
     ends = table[table["step"] == 3].groupby("variant")["psnr"].mean()

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from dehazing.data.series import Field, Series
+from dehazing.data.series import Field, Imaging, Series
 
 ARRAYS = "series.safetensors"
 RECORD = "series.json"
 
 
 def save_series(series: Series, folder: Path) -> None:
-    """Writes `series.safetensors` (frames/<field>, truth/<field>, each (T + 1, Y, X)) and `series.json`."""
+    """Writes `series.safetensors` (frames/<field>, truth/<field>, each (T + 1, Y, X), and psf) and `series.json`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, np.ndarray] = {}
@@ -24,8 +24,11 @@ def save_series(series: Series, folder: Path) -> None:
         arrays[f"frames/{field.name}"] = np.ascontiguousarray(field.frames, np.float32)
         if field.truth is not None:
             arrays[f"truth/{field.name}"] = np.ascontiguousarray(field.truth, np.float32)
-    save_file(arrays, folder / ARRAYS)
     record = {entry.name: getattr(series, entry.name) for entry in fields(series) if entry.name != "fields"}
+    if series.imaging is not None:
+        arrays["psf"] = np.ascontiguousarray(series.imaging.psf, np.float32)
+        record["imaging"] = {"dark": series.imaging.dark}
+    save_file(arrays, folder / ARRAYS)
     record["pinholes"] = [str(pinhole) for pinhole in series.pinholes]  # JSON has no infinity
     record["fields"] = [{"name": field.name, "split": field.split} for field in series.fields]
     (folder / RECORD).write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
@@ -43,4 +46,6 @@ def load_series(folder: Path) -> Series:
     record["pinholes"] = tuple(float(pinhole) for pinhole in record["pinholes"])
     for name in ("offset", "scale", "notes"):
         record[name] = tuple(record[name])
+    if record.get("imaging") is not None:
+        record["imaging"] = Imaging(arrays["psf"], **record["imaging"])
     return Series(**record)

@@ -20,6 +20,14 @@ class Field:
 
 
 @dataclass(frozen=True)
+class Imaging:
+    """How a simulated series was imaged, as far as a deconvolution asks."""
+
+    psf: np.ndarray  # (T + 1, K, K) float32, of the focal plane: light of a point per pixel, its centre in the middle
+    dark: float  # counts of a camera that sees no light
+
+
+@dataclass(frozen=True)
 class Series:
     """Fields, the settings of their levels, and the normalisation x_t = (frame - offset[t]) / scale[t]."""
 
@@ -31,6 +39,7 @@ class Series:
     pixel_size_um: float | None = None
     regions_of_one_field: bool = False  # the splits are disjoint regions of a single field of view
     notes: tuple[str, ...] = ()  # what the reader has to say: sorted, left out, shifted, warned
+    imaging: Imaging | None = None  # None: nobody knows it, as of an acquired series
 
     @property
     def T(self) -> int:

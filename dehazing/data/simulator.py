@@ -21,11 +21,12 @@ from dehazing.data.memory import check_memory, working_bytes
 from dehazing.data.normalise import normalisation
 from dehazing.data.objects import Lines, random_lines, read_stack
 from dehazing.data.places import Place, places_in_stack
-from dehazing.data.series import SPLITS, Field, Series
-from dehazing.optics import Optics, padded_size, transfer_functions
+from dehazing.data.series import SPLITS, Field, Imaging, Series
+from dehazing.optics import Optics, kernels, padded_size, transfer_functions
 
 MAX_PX = 32768
 MAX_FIELDS = 1_000_000
+PSF_PX = 33  # odd, so that one pixel is the middle
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,14 @@ def simulate(config: SimulatedConfig, progress: bool | None = None) -> Series:
         pixel_size_um=config.pixel_size_um,
         regions_of_one_field=config.object != "lines",
         notes=tuple(notes),
+        imaging=Imaging(focal_psf(config), config.camera.offset),
     )
+
+
+def focal_psf(config: SimulatedConfig) -> np.ndarray:
+    """h of the focal plane at every level, (L, PSF_PX, PSF_PX) float32; light from beyond its edge is folded in."""
+    of_each = kernels(config.optics, config.pinholes_au, np.zeros(1), config.pixel_size_um, PSF_PX)
+    return np.fft.fftshift(of_each[:, 0], axes=(-2, -1))
 
 
 def stack_places(config: SimulatedConfig, shape: tuple[int, ...]) -> tuple[list[Place], list[str]]:

@@ -22,13 +22,17 @@ from dehazing.data.series import Series
 from dehazing.metrics.reference import Reference
 from dehazing.moments import Moments, moments_of
 from dehazing.stages import hdn, unet, weights
+from dehazing.stages.classical import Controls, chosen_controls
 from dehazing.stages.hvae import reconstruct
 from dehazing.stages.images import reference
 from dehazing.stages.loop_domain import LoopDomain
+from dehazing.stages.posterior import measured_posterior
 from dehazing.stages.scores import Columns, measured_images, measured_latents, refused
+from dehazing.stages.turns import TURNED, averaged_over_turns
 
 KEPT = 2  # of each kind: splits, and of a split the latents, what is fitted and scores
 Made = TypeVar("Made")
+Restore = Callable[[Tensor], Tensor]  # images (N, Y, X) of one level to their clean ones
 
 
 class Row(NamedTuple):
@@ -46,6 +50,7 @@ class Scored(NamedTuple):
 
     rows: list[Row]
     pictures: dict[str, Tensor]
+    records: dict[str, Any]  # what is to be told beside the table: hdn_samples, classical
 
 
 class Fields:
@@ -90,41 +95,55 @@ class Fields:
         of_each = (self.scored_against(slice(i, i + 1)) for i in range(len(self.x)))
         return self._once("refused", (), lambda: refused(of_each))
 
-    def one_shots(self, upstreams: Mapping[str, Path], seed: int, every_level: bool) -> Scored:
-        """What takes one step, from every level or T alone: input, UNet, HDN; at T the ceiling; the pictures at T.
+    def one_shots(self, upstreams: Mapping[str, Path], seed: int, full: bool, average_turns: bool = False) -> Scored:
+        """What takes one step, from T or from every level: input, UNet, HDN; at T the ceilings; the pictures at T.
 
         `autoencoded` is Dec(E(x_t)), the latent route without restoration; the ceilings are Dec(E(x_0)), of the
-        acquired frame and of what is scored against. Fully scored where every level is.
+        acquired frame and of what is scored against. full: fully scored, from every level, and at T the classical
+        controls and HDN's samples; average_turns: and at T every method averaged over its turns.
         """
         folders = {name: upstreams[name] for name in ("unet", "hdn", "hvae")}
-        key = (*folders.values(), seed, every_level)
-        return self._once("one_shots", key, lambda: self._one_shots(folders, seed, every_level))
+        key = (*folders.values(), seed, full, average_turns)
+        return self._once("one_shots", key, lambda: self._one_shots(folders, seed, full, average_turns))
+
+    def classical_controls(self) -> Controls:
+        """The classical controls, their settings chosen on training fields."""
+        return self._once("classical", (), lambda: chosen_controls(self.series))
 
     def teacher_forced(self, domain: LoopDomain) -> Scored:
         """Control: R on the true latent of every level, what the loop would give with an oracle for G; fully scored."""
         return self._once("teacher_forced", domain.folders, lambda: self._teacher_forced(domain))
 
     @torch.no_grad()
-    def _one_shots(self, folders: Mapping[str, Path], seed: int, every_level: bool) -> Scored:
+    def _one_shots(self, folders: Mapping[str, Path], seed: int, full: bool, average_turns: bool) -> Scored:
         networks = {name: weights.kept(folder, self.device) for name, folder in folders.items()}
         num_samples = json.loads((folders["hdn"] / "config.json").read_text())["config"]["num_samples"]
-        scored, T, against = Scored([], {}), self.T, self.scored_against()
-        for level in range(T, 0 if every_level else T - 1, -1):
+        scored, T, against = Scored([], {}, {}), self.T, self.scored_against()
+        for level in range(T, 0 if full else T - 1, -1):
             x_t = self.x[:, level]
-            images = {
-                "input": x_t,
-                "autoencoded": reconstruct(networks["hvae"], x_t),
-                "unet": unet.restore(networks["unet"], x_t, level),
-                "hdn": hdn.restore(networks["hdn"], x_t, num_samples, seed),
+            methods: dict[str, Restore] = {
+                "unet": lambda x, level=level: unet.restore(networks["unet"], x, level),  # type: ignore[misc]
+                "hdn": lambda x: hdn.restore(networks["hdn"], x, num_samples, seed),
             }
+            if full and level == T:
+                methods |= {choice.control: choice for choice in self.classical_controls().chosen}
+            images = {"input": x_t, "autoencoded": reconstruct(networks["hvae"], x_t)}
+            images |= {name: restore(x_t) for name, restore in methods.items()}
+            if full and average_turns and level == T:
+                turned = {name + TURNED: averaged_over_turns(restore, x_t) for name, restore in methods.items()}
+                images |= turned
             scored.pictures.update({} if scored.pictures else images)
             scored.rows.extend(
-                Row(name, level, T - level, measured_images(restored, against, every_level))
+                Row(name, level, T - level, measured_images(restored, against, full))
                 for name, restored in images.items()
             )
+        if full:
+            drawn = hdn.samples(networks["hdn"], self.x[:, T], num_samples, seed)
+            scored.records["hdn_samples"] = {"level": T, **measured_posterior(drawn, against)}
+            scored.records["classical"] = {"level": T, **self.classical_controls().record()}
         for name, clean in (("ceiling_frame", self.x[:, 0]), ("ceiling_truth", self.reference)):
             scored.pictures[name] = reconstruct(networks["hvae"], clean)
-            scored.rows.append(Row(name, T, 0, measured_images(scored.pictures[name], against, every_level)))
+            scored.rows.append(Row(name, T, 0, measured_images(scored.pictures[name], against, full)))
         return scored
 
     @torch.no_grad()
@@ -138,7 +157,7 @@ class Fields:
             z_t = at_level(z, level)
             measured = measured_images(images, against, full=True), measured_latents(z_t, z_t)
             rows.append(Row("teacher_forced", level, self.T - level, *measured))
-        return Scored(rows, {"teacher_forced": images})
+        return Scored(rows, {"teacher_forced": images}, {})
 
     def _encoded_train(self, domain: LoopDomain, num_fields: int) -> Latent:
         return domain.encode(torch.from_numpy(self.series.x("train")[:num_fields]).to(self.device))

@@ -25,7 +25,7 @@ from dehazing.stages import weights
 from dehazing.stages.bounds import require
 from dehazing.stages.configuration import Configuration
 from dehazing.stages.degrader import one_step_errors
-from dehazing.stages.fields import fields_of
+from dehazing.stages.fields import Scored, fields_of
 from dehazing.stages.loop_domain import DOMAINS, NEEDS, LoopDomain
 from dehazing.stages.one_step import CONTROLS, controls_of_one_step
 from dehazing.stages.scores import Columns, Table, concatenated, measured_images, measured_latents
@@ -46,8 +46,9 @@ class Config:
     # fixed
     split: str = "validation"  # validation | test
     num_examples: int = 3  # fields whose pictures are kept
-    # for the confirmation: every level of the baselines, the controls of one step, pictures, the dear metrics
+    # for the confirmation: every level of the baselines, all controls, HDN's samples, pictures, the dear metrics
     full: bool = False
+    average_turns: bool = False  # there, every one-shot method as the mean over eight orientations of x_T, too
 
     def __post_init__(self) -> None:
         require(self, not_negative=("num_examples",), choices={"split": ("validation", "test")})
@@ -102,7 +103,7 @@ class Stage:
 
     @torch.no_grad()
     def train_epoch(self) -> dict[str, float]:
-        self.fields.one_shots(self.context.upstreams, self.context.seed, self.config.full)
+        self._one_shots(self.config)
         for name in DOMAINS:
             chosen = [one for one in self.config.configurations if one.domain == name]
             if chosen:
@@ -129,9 +130,13 @@ class Stage:
             files = {"evaluation.parquet": table.parquet()}
             if config.full:
                 files["examples.safetensors"] = safetensors.torch.save(self._examples(config))
-                files["one_step.json"] = json.dumps(self._one_step_of(config), indent=1).encode()
+                records = {"one_step": self._one_step_of(config), **self._one_shots(config).records}
+                files |= {f"{name}.json": json.dumps(record, indent=1).encode() for name, record in records.items()}
             finished.append((files, self._final(config, table)))
         return finished
+
+    def _one_shots(self, config: Config) -> Scored:
+        return self.fields.one_shots(self.context.upstreams, self.context.seed, config.full, config.average_turns)
 
     def _domain(self, name: str) -> LoopDomain:
         return LoopDomain(name, self.context.upstreams, self.context.device, weights.kept)
@@ -216,7 +221,7 @@ class Stage:
 
     def _table(self, config: Config) -> Table:
         table, T = Table(self.fields.names, self.fields.refused() if config.full else {}), self.fields.T
-        for row in self.fields.one_shots(self.context.upstreams, self.context.seed, config.full).rows:
+        for row in self._one_shots(config).rows:
             table.add(*row)
         for configuration in config.configurations:
             trajectory = self._trajectories[configuration.key]
@@ -246,7 +251,7 @@ class Stage:
         """Pictures of the first fields as everything restores them, and every step of the very first."""
         fields = self.fields
         pictures = {"input": fields.x[:, -1], "truth": fields.reference, "frame": fields.x[:, 0]}
-        pictures |= fields.one_shots(self.context.upstreams, self.context.seed, config.full).pictures
+        pictures |= self._one_shots(config).pictures
         if _has_teacher(config):
             pictures |= fields.teacher_forced(self._domain("latents")).pictures
         steps = {}
