@@ -53,7 +53,7 @@ class HVAE(nn.Module):
 
     latent_channels: C_1 … C_n. The latents that `encode` gives and `decode` takes are standardised by the statistics
     of the training latents (`standardise`), so every user of the latent space sees mean 0 and variance 1. `level`
-    of the image is never told to it: an autoencoder of all levels. log_var_range: what every log-variance is clamped to.
+    of the image is never told to it: an autoencoder of all levels. log_var_range: every log-variance is clamped to it.
     """
 
     latent_mean: Tensor
