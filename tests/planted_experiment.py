@@ -59,6 +59,7 @@ def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, **
             {
                 "evaluation.parquet": _parquet(evaluation(seed, T, num_fields, variants)),
                 "one_step.json": json.dumps(_one_step(seed, T)).encode(),
+                "latent_space.json": json.dumps(latent_space(T)).encode(),
                 "examples.safetensors": save(_examples(size, T, variants)),
                 "metrics.json": json.dumps({"final": {}, "history": [], "seconds": 3.0, "device": "cpu"}).encode(),
             },
@@ -131,6 +132,15 @@ def evaluation(seed, T, num_fields, variants):
                 latent = np.nan if name.endswith("pixels") else 0.3 + 0.1 * share * (START + 1 - end)
                 add(name, k, T - k, START + (end - START) * share**0.7, latent)
     return pd.DataFrame(rows)
+
+
+def latent_space(T, lost=(9.0, 2.0, 0.5)):
+    """Groups of known use; the finest lies outside the more, the hazier."""
+    return [
+        {"level": t, "group": i + 1, "psnr": 40.0, "psnr_lost": of_group, "outside": 0.002 + 0.01 * t * (i == 0)}
+        for t in range(T + 1)
+        for i, of_group in enumerate(lost)
+    ]
 
 
 def trials():
