@@ -120,10 +120,13 @@ def groups(space: pd.DataFrame) -> str:
         return ""
     lost = space.groupby(["group", "level"])["psnr_lost"].mean().unstack()
     idle = [f"z{group}" for group in lost.index if not lost.loc[group].max() >= IDLE_DB]
-    outside = space.groupby(["group", "level"])["outside"].mean()
-    group, level = outside.idxmax()
+    outside = space.groupby(["group", "level"], as_index=False)["outside"].mean()
+    most = outside.loc[outside["outside"].idxmax()]
     text = "Every group is used." if not idle else f"Hardly used, below {IDLE_DB} dB at every level: {', '.join(idle)}."
-    return text + f" Most lies outside in z{group} at level {level}: {100 * outside.max():.1f} %."
+    return (
+        text
+        + f" Most lies outside in z{most['group']:.0f} at level {most['level']:.0f}: {100 * most['outside']:.1f} %."
+    )
 
 
 def _against(row: Row) -> str:

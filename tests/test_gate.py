@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis.gate import gate
 
@@ -31,8 +32,18 @@ def test_the_whole_interval_must_be_at_four_decibels_or_above(gaps, verdict):
     assert found.gap == pytest.approx(np.mean(gaps)) and found.ci_low <= found.gap <= found.ci_high
 
 
-def test_seeds_that_disagree_make_the_interval_wide():
-    assert gate(table([5.0] * 4, extra=-6.0), "truth").verdict == "undecided"  # 5, 5 and -1: a mean of 3
+def test_the_interval_is_over_the_fields_whatever_the_seeds_do():
+    gaps = [5.0, 6.0, 8.0, 9.0]
+    found = gate(table(gaps, extra=3.0), "truth")
+    half = stats.t.ppf(0.975, 3) * np.std(gaps, ddof=1) / 2  # over the means of the seeds, 1 dB higher each
+    assert (found.ci_low, found.ci_high) == pytest.approx((8 - half, 8 + half))
+    assert "(seeds +7.0 to +10.0)" in found.text
+
+
+def test_one_seed_whose_latents_cannot_hold_the_image_leaves_it_undecided():
+    found = gate(table([7.0] * 4, extra=-6.0), "truth")  # 7, 7 and 1: a mean of 5
+    assert found.ci_low == pytest.approx(5) and found.lowest_seed == pytest.approx(1)
+    assert found.verdict == "undecided"
 
 
 def test_what_is_paired_is_the_unet_at_the_haziest_level():
