@@ -76,6 +76,21 @@ def diverged(rows: list[Row]) -> str:
     return f"Diverged, ending more than {DIVERGED_DB:.0f} dB below the input: {names}." if rows else ""
 
 
+def groups(space: pd.DataFrame) -> str:
+    """Which latent groups are used, and where the most test latents lie outside; "" where it was not measured."""
+    if not len(space):
+        return ""
+    lost = space.groupby(["group", "level"])["psnr_lost"].mean().unstack()
+    idle = [f"z{group}" for group in lost.index if not lost.loc[group].max() >= IDLE_DB]
+    outside = space.groupby(["group", "level"], as_index=False)["outside"].mean()
+    most = outside.loc[outside["outside"].idxmax()]
+    text = "Every group is used." if not idle else f"Hardly used, below {IDLE_DB} dB at every level: {', '.join(idle)}."
+    return (
+        text
+        + f" Most lies outside in z{most['group']:.0f} at level {most['level']:.0f}: {100 * most['outside']:.1f} %."
+    )
+
+
 def is_diverged(row: Row, input_db: float) -> bool:
     """Whether a loop ends more than DIVERGED_DB below the input, or nowhere finite."""
     return not row.end >= input_db - DIVERGED_DB
@@ -112,21 +127,6 @@ def acceptance(trajectories: pd.DataFrame, one_step: pd.DataFrame) -> list[Fact]
             Fact("One step of G from the true z₀, mean over the steps", value, "anchored below blind and leave", holds)
         )
     return facts
-
-
-def groups(space: pd.DataFrame) -> str:
-    """Which latent groups are used, and where the most test latents lie outside; "" where it was not measured."""
-    if not len(space):
-        return ""
-    lost = space.groupby(["group", "level"])["psnr_lost"].mean().unstack()
-    idle = [f"z{group}" for group in lost.index if not lost.loc[group].max() >= IDLE_DB]
-    outside = space.groupby(["group", "level"], as_index=False)["outside"].mean()
-    most = outside.loc[outside["outside"].idxmax()]
-    text = "Every group is used." if not idle else f"Hardly used, below {IDLE_DB} dB at every level: {', '.join(idle)}."
-    return (
-        text
-        + f" Most lies outside in z{most['group']:.0f} at level {most['level']:.0f}: {100 * most['outside']:.1f} %."
-    )
 
 
 def _against(row: Row) -> str:

@@ -37,10 +37,10 @@ SHOWN_BY_STEP = 6  # variants whose pictures are shown level by level
 ALT = {
     "psnr_per_step": "PSNR of the prediction at every level for every variant, with UNet and HDN as horizontal lines",
     "psnr_ri_per_step": "Range-invariant PSNR at every level for every variant, with UNet and HDN as horizontal lines",
+    "latent_space": "PSNR lost without each latent group, and share of test latents outside the usual range, by level",
     "examples": "One test field as the input, UNet, HDN and every variant show it, and what it is scored against",
     "example_steps": "The same field as some variants predict it, level by level",
     "drift_per_step": "Distance of the loop's latent from the true latent at every level, for every variant",
-    "latent_space": "PSNR lost without each latent group, and share of test latents outside the usual range, by level",
     "one_step_errors": "Error of one step of each degrader from the true clean latent, by level",
 }
 

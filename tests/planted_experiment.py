@@ -104,6 +104,15 @@ def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, **
     return EXPERIMENT
 
 
+def latent_space(T, lost=(9.0, 2.0, 0.5)):
+    """Groups of known use; the finest lies outside the more, the hazier."""
+    return [
+        {"level": t, "group": i + 1, "psnr": 40.0, "psnr_lost": of_group, "outside": 0.002 + 0.01 * t * (i == 0)}
+        for t in range(T + 1)
+        for i, of_group in enumerate(lost)
+    ]
+
+
 def evaluation(seed, T, num_fields, variants):
     rng = np.random.default_rng(seed)
     rows = []
@@ -132,15 +141,6 @@ def evaluation(seed, T, num_fields, variants):
                 latent = np.nan if name.endswith("pixels") else 0.3 + 0.1 * share * (START + 1 - end)
                 add(name, k, T - k, START + (end - START) * share**0.7, latent)
     return pd.DataFrame(rows)
-
-
-def latent_space(T, lost=(9.0, 2.0, 0.5)):
-    """Groups of known use; the finest lies outside the more, the hazier."""
-    return [
-        {"level": t, "group": i + 1, "psnr": 40.0, "psnr_lost": of_group, "outside": 0.002 + 0.01 * t * (i == 0)}
-        for t in range(T + 1)
-        for i, of_group in enumerate(lost)
-    ]
 
 
 def trials():

@@ -141,17 +141,6 @@ def test_only_a_full_evaluation_measures_what_is_dear_and_says_what_it_cannot(up
     assert real[list(set(FULL) - needing_truth)].notna().all(axis=None)
 
 
-def test_a_full_evaluation_tells_of_every_group_at_every_level(upstreams):
-    files, _ = alone(upstreams, Config((CONFIGURATIONS[0],), full=True))
-    records = json.loads(files["latent_space.json"])
-    assert [(one["level"], one["group"]) for one in records] == [(t, i) for t in range(T + 1) for i in (1, 2, 3)]
-    table = pd.DataFrame(records)
-    assert table[["psnr", "psnr_lost"]].notna().all(axis=None) and table["outside"].between(0, 1).all()
-    rows = pd.read_parquet(io.BytesIO(files["evaluation.parquet"]))
-    ceiling = rows[rows["variant"] == "ceiling_truth"]["psnr"].mean()  # of the frames, as this series has no truth
-    assert table[table["level"] == 0]["psnr"].to_numpy() == pytest.approx(ceiling, abs=1e-6)
-
-
 def test_calls_are_counted_as_they_are_made(upstreams, monkeypatch):
     made = {"R": 0, "P": 0}
     domain = iterative.LoopDomain
@@ -184,6 +173,17 @@ def test_a_warm_process_loads_and_encodes_nothing_again(upstreams, monkeypatch):
     monkeypatch.setattr(weights, "load", lambda *_: pytest.fail("loaded again"))
     monkeypatch.setattr(iterative.LoopDomain, "encode", lambda *_: pytest.fail("encoded again"))
     assert alone(upstreams, config) == before
+
+
+def test_a_full_evaluation_tells_of_every_group_at_every_level(upstreams):
+    files, _ = alone(upstreams, Config((CONFIGURATIONS[0],), full=True))
+    records = json.loads(files["latent_space.json"])
+    assert [(one["level"], one["group"]) for one in records] == [(t, i) for t in range(T + 1) for i in (1, 2, 3)]
+    table = pd.DataFrame(records)
+    assert table[["psnr", "psnr_lost"]].notna().all(axis=None) and table["outside"].between(0, 1).all()
+    rows = pd.read_parquet(io.BytesIO(files["evaluation.parquet"]))
+    ceiling = rows[rows["variant"] == "ceiling_truth"]["psnr"].mean()  # of the frames, as this series has no truth
+    assert table[table["level"] == 0]["psnr"].to_numpy() == pytest.approx(ceiling, abs=1e-6)
 
 
 def test_no_more_than_two_splits_are_kept(upstreams):

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from planted_experiment import ENDS, evaluation, latent_space, plant
+from planted_experiment import ENDS, evaluation, plant
 
 from analysis.facts import acceptance, groups
 from analysis.gap import COLUMNS
@@ -45,11 +45,11 @@ def test_everything_is_written(written):
     _, page, _ = written
     assert page.name == "index.html"
     found = {path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*") if path.is_file()}
-    curves = ("psnr_per_step", "psnr_ri_per_step", "drift_per_step")
-    names = (*curves, "one_step_errors", "latent_space", "examples", "example_steps")
+    names = ("psnr_per_step", "psnr_ri_per_step", "drift_per_step", "one_step_errors", "examples", "example_steps")
     assert found == {
         *("index.html", "gap.csv", "trials.parquet", "trajectories.parquet"),
         *(f"figures/{name}.{end}" for name in names for end in ("png", "csv")),
+        *("figures/latent_space.png", "figures/latent_space.csv"),
     }
 
 
@@ -108,6 +108,8 @@ def test_the_gate_stands_above_everything_else_and_the_groups_below(written):
 
 
 def test_a_group_that_nothing_is_lost_without_is_named():
+    from planted_experiment import latent_space
+
     assert groups(pd.DataFrame(latent_space(2, lost=(9.0, 0.04, -0.5)))).startswith(
         "Hardly used, below 0.1 dB at every level: z2, z3. Most"
     )

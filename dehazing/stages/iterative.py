@@ -128,10 +128,10 @@ class Stage:
             table = self._table(config)
             files = {"evaluation.parquet": table.parquet()}
             if config.full:
+                space = self.fields.latent_space(self._domain("latents"))
+                files["latent_space.json"] = json.dumps(space, indent=1).encode()
                 files["examples.safetensors"] = safetensors.torch.save(self._examples(config))
                 files["one_step.json"] = json.dumps(self._one_step_of(config), indent=1).encode()
-                measured = self.fields.latent_space(self._domain("latents"))
-                files["latent_space.json"] = json.dumps(measured, indent=1).encode()
             finished.append((files, self._final(config, table)))
         return finished
 
