@@ -125,6 +125,33 @@ def one_step_errors(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def latent_space(table: pd.DataFrame) -> Figure:
+    """What each latent group is good for, and how much of it lies outside, by level; dots are seeds.
+
+    table: seed, level, group, psnr_lost, outside.
+    """
+    shown = table.assign(percent=100 * table["outside"])
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, column in ((left, "psnr_lost"), (right, "percent")):
+        means = shown.pivot_table(index="level", columns="group", values=column)
+        for k, group in enumerate(means):
+            rows = shown[shown["group"] == group]
+            axes.plot(means.index, means[group], color=f"C{k}", label=f"z{group}" + " (finest)" * (k == 0))
+            axes.plot(rows["level"], rows[column], "o", color=f"C{k}", markersize=2.5, alpha=0.7)
+        axes.set_xticks(list(means.index))
+        axes.set_xlabel("level t")
+        _quiet(axes)
+    left.set_ylim(bottom=min(0, left.get_ylim()[0]))
+    left.set_ylabel("PSNR lost with the group\nat its prior mean (dB)")
+    right.set_ylabel("test latents outside 0.1-99.9 %\nof the training latents (%)")
+    right.set_ylim(bottom=0)
+    right.axhline(0.2, color="#777777", linestyle=":", label="nothing unusual: 0.2 %")
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    return figure
+
+
 def spread_apart(values: np.ndarray, step: float, low: float, high: float) -> np.ndarray:
     """Ascending places between low and high, at least `step` apart, near to the ascending values."""
     places = np.clip(values.astype(float), low, high)

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis import facts, figures, pictures
 from analysis.gap import gaps
+from analysis.gate import gate
 from analysis.overhead import Account, account
 from analysis.samples import Records, samples_figure, samples_sentences, samples_table
 from analysis.table import Row, gap_rows, gap_table
@@ -22,6 +23,7 @@ from analysis.trajectories import (
     chosen_is_blind,
     read_confirmation,
     read_examples,
+    read_latent_space,
     read_one_step_errors,
     read_records,
     read_trajectories,
@@ -47,6 +49,7 @@ SHOWN_BY_STEP = 6  # variants whose pictures are shown level by level
 ALT = {
     "psnr_per_step": "PSNR of the prediction at every level for every variant, with UNet and HDN as horizontal lines",
     "psnr_ri_per_step": "Range-invariant PSNR at every level for every variant, with UNet and HDN as horizontal lines",
+    "latent_space": "PSNR lost without each latent group, and share of test latents outside the usual range, by level",
     "examples": "One test field as the input, UNet, HDN and every variant show it, and what it is scored against",
     "example_steps": "The same field as some variants predict it, level by level",
     "drift_per_step": "Distance of the loop's latent from the true latent at every level, for every variant",
@@ -65,6 +68,7 @@ def write_report(root: Path | str, experiment: str) -> Path:
     confirmation = read_confirmation(root, experiment)
     trajectories = read_trajectories(root, confirmation)
     one_step = read_one_step_errors(root, confirmation)
+    space = read_latent_space(root, confirmation)
     images = read_examples(root, confirmation)
     trials = read_trials(root, experiment)
     samples, classical = (read_records(root, confirmation, name) for name in ("hdn_samples", "classical"))
@@ -76,11 +80,11 @@ def write_report(root: Path | str, experiment: str) -> Path:
         trajectories.to_parquet(folder / "trajectories.parquet", index=False)
         trials.to_parquet(folder / "trials.parquet", index=False)
         blind = chosen_is_blind(confirmation)
-        drawn = draw(trajectories, one_step, images, folder / "figures", blind, samples)
+        drawn = draw(trajectories, one_step, images, folder / "figures", blind, samples, space)
         page = folder / "index.html"
         page.write_text(
             _page(
-                *(confirmation, gap, trajectories, one_step, trials, drawn, account(root, experiment)),
+                *(confirmation, gap, trajectories, one_step, space, trials, drawn, account(root, experiment)),
                 samples_sentences(samples),
                 facts.classical_settings(next(iter(classical.values()), {})),
             ),
@@ -96,10 +100,12 @@ def draw(
     folder: Path,
     blind: bool = False,
     samples: Records | None = None,
+    space: pd.DataFrame | None = None,
 ) -> dict[str, Path]:
     """Draws every figure that the tables have data for into a folder; name → path of the picture.
 
-    blind: whether the degrader that the search chose is the source's form. samples: of HDN, by seed.
+    blind: whether the degrader that the search chose is the source's form. samples: of HDN, by seed. space: of
+    `read_latent_space`.
     """
     drawn = {}
     if samples:
@@ -113,6 +119,8 @@ def draw(
             )
     if len(one_step):
         drawn["one_step_errors"] = figures.write(figures.one_step_errors(one_step), one_step, folder, "one_step_errors")
+    if space is not None and len(space):
+        drawn["latent_space"] = figures.write(figures.latent_space(space), space, folder, "latent_space")
     if "truth" in images:
         scores = _example_scores(trajectories)
         table = scores.rename_axis("variant").reset_index(name="psnr")
@@ -131,6 +139,7 @@ def _page(
     gap: pd.DataFrame,
     trajectories: pd.DataFrame,
     one_step: pd.DataFrame,
+    space: pd.DataFrame,
     trials: pd.DataFrame,
     drawn: Mapping[str, Path],
     time: Account | None,
@@ -152,6 +161,8 @@ def _page(
     environment.globals.update(title=title, colour=colour, family_title=family_title)
     return environment.get_template("report.html.j2").render(
         confirmation=confirmation,
+        gate=gate(trajectories, confirmation["score_against"]),
+        groups=facts.groups(space),
         headline=facts.headline(rows["psnr"], rows["psnr_ri"]),
         diverged={metric: _diverged(found, means, metric) for metric, found in rows.items()},
         blind=chosen_is_blind(confirmation),

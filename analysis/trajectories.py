@@ -49,6 +49,21 @@ def chosen_is_blind(confirmation: Confirmation) -> bool:
     return chosen.get("config", {}).get("anchor", "none" if chosen else "") == "none"
 
 
+def read_latent_space(root: Path | str, confirmation: Confirmation) -> pd.DataFrame:
+    """What every latent group is good for: seed, level, group (1 the finest), psnr, psnr_lost (dB), outside (share).
+
+    dehazing/stages/latent_space.py tells what each is. Empty where the evaluations did not measure it.
+    """
+    store = open_store(root)
+    tables = []
+    for seed, address in confirmation["iterative"].items():
+        path = store.folder(address) / "latent_space.json"
+        rows = json.loads(path.read_bytes()) if path.is_file() else []
+        columns = ["level", "group", "psnr", "psnr_lost", "outside"]
+        tables.append(pd.DataFrame(rows, columns=columns).assign(seed=int(seed)))
+    return pd.concat(tables, ignore_index=True)[["seed", "level", "group", "psnr", "psnr_lost", "outside"]]
+
+
 def read_one_step_errors(root: Path | str, confirmation: Confirmation) -> pd.DataFrame:
     """Mean-square standardised error of one step from the true z_0 to level s: seed, degrader, level, error.
 

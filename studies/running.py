@@ -115,10 +115,14 @@ def ui(arguments: argparse.Namespace) -> int:
 
 
 def _table(folder: Path) -> str:
-    """The gap table of a report's folder as text."""
+    """The gap table of a report's folder, and whether the latents can carry the loop, as text."""
     import pandas as pd
 
+    from analysis.gate import gate
     from analysis.report import gap_table
+    from analysis.trajectories import read_confirmation
 
-    gap = pd.read_csv(folder / "gap.csv")
-    return gap_table(gap, int(gap["step"].max()), pd.read_parquet(folder / "trajectories.parquet"))
+    gap, trajectories = pd.read_csv(folder / "gap.csv"), pd.read_parquet(folder / "trajectories.parquet")
+    confirmation = read_confirmation(folder.parent.parent, folder.parent.name)
+    table = gap_table(gap, int(gap["step"].max()), trajectories)
+    return f"{table}\n\n{gate(trajectories, confirmation['score_against']).text}"

@@ -61,6 +61,7 @@ def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, re
             {
                 "evaluation.parquet": _parquet(evaluation(seed, T, num_fields, variants)),
                 "one_step.json": json.dumps(_one_step(seed, T)).encode(),
+                "latent_space.json": json.dumps(latent_space(T)).encode(),
                 "examples.safetensors": save(_examples(size, T, variants)),
                 "metrics.json": json.dumps({"final": {}, "history": [], "seconds": 3.0, "device": "cpu"}).encode(),
             }
@@ -104,6 +105,15 @@ def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, re
     (folder / "confirm.json").write_text(json.dumps(confirmation))
     (folder / "trials.json").write_text(json.dumps(trials()))
     return EXPERIMENT
+
+
+def latent_space(T, lost=(9.0, 2.0, 0.5)):
+    """Groups of known use; the finest lies outside the more, the hazier."""
+    return [
+        {"level": t, "group": i + 1, "psnr": 40.0, "psnr_lost": of_group, "outside": 0.002 + 0.01 * t * (i == 0)}
+        for t in range(T + 1)
+        for i, of_group in enumerate(lost)
+    ]
 
 
 def evaluation(seed, T, num_fields, variants):

@@ -79,6 +79,20 @@ def test_one_step_errors_are_bars_with_their_means():
     assert any("mean 0.15" in text.get_text() for text in figure.legends[0].get_texts())
 
 
+def test_the_use_of_every_group_is_drawn_as_the_mean_of_the_seeds_by_level():
+    table = pd.DataFrame(
+        [(seed, t, i, 10.0 * i + t + seed, 0.01 * i) for seed in (1, 3) for t in range(3) for i in (1, 2)],
+        columns=["seed", "level", "group", "psnr_lost", "outside"],
+    )
+    left, right = figures.latent_space(table).axes
+    curves = [line for line in left.lines if len(line.get_xdata()) == 3]
+    assert [list(line.get_ydata()) for line in curves] == [[12, 13, 14], [22, 23, 24]]
+    assert [list(line.get_ydata()) for line in right.lines if len(line.get_xdata()) == 3] == [
+        [1] * 3,
+        [2] * 3,
+    ]  # percent
+
+
 def test_pictures_share_the_grey_scale_of_the_truth():
     rng = np.random.default_rng(0)
     names = ("input", "unet", "hdn", "direct", "direct_blind", "truth")

@@ -104,7 +104,7 @@ def test_a_configuration_in_a_batch_gives_what_it_gives_alone_to_the_bit(upstrea
         fields.forget()
         assert alone(upstreams, config) == in_batch, config.configurations  # cold
         assert alone(upstreams, config) == in_batch, config.configurations  # warm
-    assert len(together[0][0]) == (5 if full else 1)
+    assert len(together[0][0]) == (6 if full else 1)
     assert set(json.loads(json.dumps(together[0][1]))) >= {"val/gap_db", "val/gap_db_direct", "calls/R"}
 
 
@@ -122,7 +122,7 @@ def test_latents_that_are_computed_together_give_the_same_but_for_rounding(upstr
     monkeypatch.setattr(iterative, "_bounds", lambda x, num: (2, 4))  # as on a GPU
     files, together = alone(upstreams, config)
     assert together == pytest.approx(one_by_one, abs=1e-4)
-    assert len(files) == 5
+    assert len(files) == 6
 
 
 def test_only_a_full_evaluation_measures_what_is_dear_and_says_what_it_cannot(upstreams):
@@ -215,6 +215,17 @@ def test_a_warm_process_loads_and_encodes_nothing_again(upstreams, monkeypatch):
     monkeypatch.setattr(weights, "load", lambda *_: pytest.fail("loaded again"))
     monkeypatch.setattr(iterative.LoopDomain, "encode", lambda *_: pytest.fail("encoded again"))
     assert alone(upstreams, config) == before
+
+
+def test_a_full_evaluation_tells_of_every_group_at_every_level(upstreams):
+    files, _ = alone(upstreams, Config((CONFIGURATIONS[0],), full=True))
+    records = json.loads(files["latent_space.json"])
+    assert [(one["level"], one["group"]) for one in records] == [(t, i) for t in range(T + 1) for i in (1, 2, 3)]
+    table = pd.DataFrame(records)
+    assert table[["psnr", "psnr_lost"]].notna().all(axis=None) and table["outside"].between(0, 1).all()
+    rows = pd.read_parquet(io.BytesIO(files["evaluation.parquet"]))
+    ceiling = rows[rows["variant"] == "ceiling_truth"]["psnr"].mean()  # of the frames, as this series has no truth
+    assert table[table["level"] == 0]["psnr"].to_numpy() == pytest.approx(ceiling, abs=1e-6)
 
 
 def test_no_more_than_two_splits_are_kept(upstreams):

@@ -129,6 +129,34 @@ def test_the_hierarchy_starts_at_a_standard_prior_with_bounded_variances():
         assert q.log_var.min() >= LOG_VAR_RANGE[0] and q.log_var.max() <= LOG_VAR_RANGE[1]
 
 
+def test_log_variances_are_clamped_to_the_range_that_is_set():
+    network = shaken(HVAE(latent_channels=CHANNELS, width=8, log_var_range=(-0.5, 0.25)))
+    _, gaussians = network(100 * torch.randn(2, 1, 16, 16))
+    values = torch.cat([part.log_var.flatten() for pair in gaussians for part in pair])
+    assert values.min() == -0.5 and values.max() == 0.25
+
+
+def test_a_group_from_its_prior_is_decoded_without_being_read(hvae):
+    z = hvae.encode(torch.randn(2, 1, 16, 16))
+    whole = hvae.decode(z)
+    for i in range(len(CHANNELS)):
+        without = hvae.decode(z, from_prior=(i,))
+        garbled = tuple(z_j + 7.0 if j == i else z_j for j, z_j in enumerate(z))
+        assert torch.equal(hvae.decode(garbled, from_prior=(i,)), without)
+        assert not torch.allclose(without, whole)
+
+
+def test_the_prior_that_stands_for_a_group_knows_the_groups_above(hvae):
+    """By hand, rung by rung, for the middle one of three groups."""
+    z = hvae.encode(torch.randn(1, 1, 16, 16))
+    raw = [z_i * s + m for z_i, (m, s) in zip(z, hvae._statistics(), strict=True)]
+    h = hvae.top.expand(1, -1, 2, 2)
+    h = hvae.ups[2](hvae.groups[2](h, raw[2]))
+    h = hvae.ups[1](hvae.groups[1](h, hvae.groups[1].prior(h)[:, : CHANNELS[1]]))
+    h = hvae.ups[0](hvae.groups[0](h, raw[0]))
+    torch.testing.assert_close(hvae.decode(z, from_prior=(1,)), hvae.head(h))
+
+
 def test_hdn_samples_repeat_by_seed_and_leave_torch_s_generator_alone(hvae):
     x = torch.randn(2, 1, 16, 16)
     before = torch.get_rng_state()

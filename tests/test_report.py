@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 from planted_experiment import CLASSICAL, ENDS, HDN, evaluation, plant
 
-from analysis.facts import acceptance
+from analysis.facts import acceptance, groups
 from analysis.gap import COLUMNS
 from analysis.report import gap_table, write_report
 from analysis.trajectories import read_confirmation, read_one_step_errors, read_trajectories
+from studies.__main__ import main
 
 
 class Page(HTMLParser):
@@ -56,6 +57,7 @@ def test_everything_is_written(written):
     assert found == {
         *("index.html", "gap.csv", "trials.parquet", "trajectories.parquet"),
         *(f"figures/{name}.{end}" for name in names for end in ("png", "csv")),
+        *("figures/latent_space.png", "figures/latent_space.csv"),
     }
 
 
@@ -78,7 +80,7 @@ def test_the_page_needs_nothing_from_outside(written):
 
 def test_pictures_have_alternatives_and_tables_are_there(written):
     _, _, parsed = written
-    assert parsed.tags.count("img") == len(parsed.alts) == 7 and all(parsed.alts)
+    assert parsed.tags.count("img") == len(parsed.alts) == 8 and all(parsed.alts)
     assert parsed.tags.count("table") >= 5
 
 
@@ -116,7 +118,7 @@ def test_hdns_samples_are_shown_by_their_number_and_their_calibration_is_said(wr
 def test_an_evaluation_without_samples_or_settings_still_makes_a_report(tmp_path):
     name = plant(tmp_path, T=2, num_fields=4, records=False)
     page = Page(write_report(tmp_path, name).read_text(encoding="utf-8"))
-    assert page.tags.count("img") == 6 and "samples are worth" not in page.text
+    assert page.tags.count("img") == 7 and "samples are worth" not in page.text
 
 
 def test_real_series_of_one_field_say_so(tmp_path):
@@ -124,7 +126,36 @@ def test_real_series_of_one_field_say_so(tmp_path):
     text = Page(write_report(tmp_path, name).read_text(encoding="utf-8")).text
     assert "4 test regions of one field, 2 seeds, scored against the acquired clean frame" in text
     assert "against the acquired clean frame (there is no noise-free truth)" in text
+    assert "The gate" not in text and "Dec(E(x₀)) of the acquired frame lies +" in text
     assert "Fewer than three seeds decide nothing" in text and "Notes of the reader" not in text
+
+
+def test_the_gate_stands_above_everything_else_and_the_groups_below(written):
+    _, page, parsed = written
+    first = page.read_text(encoding="utf-8").partition("<figure>")[0]
+    assert "The gate holds: Dec(E(x₀)) of the noise-free x₀ lies +14.3 dB [" in first
+    assert "Every group is used. Most lies outside in z1 at level 6: 6.2 %." in parsed.text
+    numbers = pd.read_csv(page.parent / "figures" / "latent_space.csv")
+    assert len(numbers) == 3 * 7 * 3 and set(numbers["psnr_lost"]) == {9.0, 2.0, 0.5}  # seeds, levels, groups
+
+
+def test_a_group_that_nothing_is_lost_without_is_named():
+    from planted_experiment import latent_space
+
+    assert groups(pd.DataFrame(latent_space(2, lost=(9.0, 0.04, -0.5)))).startswith(
+        "Hardly used, below 0.1 dB at every level: z2, z3. Most"
+    )
+    assert groups(pd.DataFrame(latent_space(2))[:0]) == ""
+
+
+def test_evaluations_that_did_not_measure_the_groups_make_a_report_without(tmp_path, monkeypatch):
+    import planted_experiment
+
+    monkeypatch.setattr(planted_experiment, "latent_space", lambda T: [])
+    page = write_report(tmp_path, plant(tmp_path, T=2, num_fields=4))
+    text = Page(page.read_text(encoding="utf-8")).text
+    assert "Can the latents carry the loop?" not in text and "The gate" in text
+    assert not (page.parent / "figures" / "latent_space.png").exists()
 
 
 def test_acceptance_knows_what_holds_and_what_falls_short(written):
@@ -189,10 +220,11 @@ def test_the_printed_table_has_a_line_per_variant(written):
     assert max(map(len, whole.splitlines())) < 120
 
 
-def test_the_same_run_gives_the_same_tables(written):
+def test_the_same_run_gives_the_same_tables_and_the_terminal_says_the_gate(written, capsys):
     root, page, _ = written
     before = (page.parent / "gap.csv").read_bytes()
-    write_report(root, "planted-quickstart")
+    assert main(["report", "--storage", str(root)]) == 0
+    assert "\n\nThe gate holds: Dec(E(x₀)) of the noise-free x₀ lies +14.3 dB [" in capsys.readouterr().out
     assert (page.parent / "gap.csv").read_bytes() == before
 
 

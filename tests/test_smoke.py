@@ -101,6 +101,7 @@ def test_what_the_terminal_and_the_report_say(finished: tuple[Path, subprocess.C
     report = root / "lines-smoke" / "report"
     assert (report / "index.html").is_file() and (report / "gap.csv").is_file()
     assert str(report / "index.html") in done.stdout and "direct" in done.stdout
+    assert "Dec(E(x₀)) of the noise-free x₀ lies" in done.stdout
     assert "INFO" not in done.stderr and "Warning" not in done.stderr, done.stderr
 
 

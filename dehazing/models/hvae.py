@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from dehazing.models.blocks import ResidualBlock, Up, down, pad_to_multiple
 
 Latent = tuple[Tensor, ...]
-LOG_VAR_RANGE = (-8.0, 4.0)
+LogVarRange = tuple[float, float]
+LOG_VAR_RANGE: LogVarRange = (-8.0, 4.0)
 
 
 class Gaussian(NamedTuple):
@@ -24,8 +25,9 @@ class Gaussian(NamedTuple):
 class Group(nn.Module):
     """One rung of the ladder: p(z_i | z_{j>i}) of Eq. 7, q(z_i | z_{j>i}, x) of Eq. 8, and the merge into the state."""
 
-    def __init__(self, width: int, num_latent: int):
+    def __init__(self, width: int, num_latent: int, log_var_range: LogVarRange = LOG_VAR_RANGE):
         super().__init__()
+        self.log_var_range = log_var_range
         self.prior = nn.Conv2d(width, 2 * num_latent, 1)
         self.combine = nn.Conv2d(2 * width, width, 1)
         self.combined = ResidualBlock(width)
@@ -36,10 +38,11 @@ class Group(nn.Module):
             nn.init.zeros_(parameter)
 
     def p(self, h: Tensor) -> Gaussian:
-        return _gaussian(self.prior(h))
+        return _gaussian(self.prior(h), self.log_var_range)
 
     def q(self, h: Tensor, seen: Tensor) -> Gaussian:
-        return _gaussian(self.posterior(self.combined(self.combine(torch.cat([h, seen], 1)))))
+        state = self.combined(self.combine(torch.cat([h, seen], 1)))
+        return _gaussian(self.posterior(state), self.log_var_range)
 
     def forward(self, h: Tensor, z: Tensor) -> Tensor:
         return self.out(h + self.merge(z))
@@ -50,19 +53,26 @@ class HVAE(nn.Module):
 
     latent_channels: C_1 … C_n. The latents that `encode` gives and `decode` takes are standardised by the statistics
     of the training latents (`standardise`), so every user of the latent space sees mean 0 and variance 1. `level`
-    of the image is never told to it: an autoencoder of all levels.
+    of the image is never told to it: an autoencoder of all levels. log_var_range: every log-variance is clamped to it.
     """
 
     latent_mean: Tensor
     latent_std: Tensor
 
-    def __init__(self, latent_channels: Sequence[int] = (4, 4, 8, 8), width: int = 24):
+    def __init__(
+        self,
+        latent_channels: Sequence[int] = (4, 4, 8, 8),
+        width: int = 24,
+        log_var_range: Sequence[float] = LOG_VAR_RANGE,
+    ):
         super().__init__()
         self.latent_channels = tuple(latent_channels)
+        lowest, highest = log_var_range
+        self.log_var_range = (lowest, highest)
         n = len(self.latent_channels)
         self.stem = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), ResidualBlock(width))
         self.downs = nn.ModuleList(nn.Sequential(down(width, width), ResidualBlock(width)) for _ in range(n))
-        self.groups: Any = nn.ModuleList(Group(width, c) for c in self.latent_channels)
+        self.groups: Any = nn.ModuleList(Group(width, c, self.log_var_range) for c in self.latent_channels)
         self.ups = nn.ModuleList(Up(width, width) for _ in range(n))
         self.top = nn.Parameter(torch.zeros(width, 1, 1))  # the same everywhere, so that any image size has a prior
         self.head = nn.Sequential(ResidualBlock(width), nn.Conv2d(width, 1, 3, padding=1))
@@ -81,10 +91,13 @@ class HVAE(nn.Module):
         mean = self._crop(self._down_the_ladder(self._up_the_ladder(x), sample), x)
         return mean, gaussians
 
-    def sample(self, x: Tensor, num_samples: int) -> Tensor:
-        """Reconstructions from posterior samples, (num_samples, N, 1, Y, X); the bottom-up pass is shared."""
+    def sample(self, x: Tensor, num_samples: int, noise: Latent | None = None) -> Tensor:
+        """Reconstructions from posterior samples, (num_samples, N, 1, Y, X); the bottom-up pass is shared.
+
+        noise: the standard normal numbers of the draws, (num_samples * N, C_i, h_i, w_i) each; torch's own without.
+        """
         seen = [h.repeat(num_samples, 1, 1, 1) for h in self._up_the_ladder(x)]
-        padded = self._down_the_ladder(seen, lambda i, q, p: _drawn(q))
+        padded = self._down_the_ladder(seen, lambda i, q, p: _drawn(q, None if noise is None else noise[i]))
         return self._crop(padded, x).unflatten(0, (num_samples, len(x)))
 
     def encode(self, x: Tensor) -> Latent:
@@ -102,10 +115,18 @@ class HVAE(nn.Module):
         self._down_the_ladder(self._up_the_ladder(x), mean, to_the_image=False)
         return tuple((means[i] - m) / s for i, (m, s) in enumerate(self._statistics()))
 
-    def decode(self, z: Latent) -> Tensor:
-        """Dec(z) of Eq. 20, deterministic: (N, 1, 2 h_1, 2 w_1), to be cropped to the image that was encoded."""
+    def decode(self, z: Latent, from_prior: Collection[int] = ()) -> Tensor:
+        """Dec(z) of Eq. 20, deterministic: (N, 1, 2 h_1, 2 w_1), to be cropped to the image that was encoded.
+
+        from_prior: groups (0 the finest) whose latent is left unread; the mean of its prior, given the coarser groups,
+        takes its place.
+        """
         raw = [z_i * s + m for z_i, (m, s) in zip(z, self._statistics(), strict=True)]
-        return self._down_the_ladder([None] * len(raw), lambda i, q, p: raw[i], like=raw[-1])
+
+        def chosen(i: int, q: Gaussian, p: Gaussian) -> Tensor:
+            return p.mean if i in from_prior else raw[i]
+
+        return self._down_the_ladder([None] * len(raw), chosen, like=raw[-1])
 
     @torch.no_grad()
     def standardise(self, x: Tensor, chunk: int = 16) -> None:
@@ -179,10 +200,10 @@ class HVAE(nn.Module):
         return padded[..., : x.shape[-2], : x.shape[-1]]
 
 
-def _drawn(q: Gaussian) -> Tensor:
-    return q.mean + torch.exp(0.5 * q.log_var) * torch.randn_like(q.mean)
+def _drawn(q: Gaussian, noise: Tensor | None = None) -> Tensor:
+    return q.mean + torch.exp(0.5 * q.log_var) * (torch.randn_like(q.mean) if noise is None else noise)
 
 
-def _gaussian(parameters: Tensor) -> Gaussian:
+def _gaussian(parameters: Tensor, log_var_range: LogVarRange) -> Gaussian:
     mean, log_var = parameters.chunk(2, dim=1)
-    return Gaussian(mean, log_var.clamp(*LOG_VAR_RANGE))
+    return Gaussian(mean, log_var.clamp(*log_var_range))

@@ -31,3 +31,10 @@ def require(
         value = getattr(config, name)
         if value not in valid:
             raise ValueError(f"`{name}` must be one of {', '.join(valid)}, but got {value!r}.")
+
+
+def require_rising(name: str, bounds: tuple[float, float]) -> None:
+    """ValueError unless the lower of two finite bounds comes first."""
+    low, high = bounds
+    if not (low < high and math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"`{name}` must be two finite numbers, the lower one first, but got {list(bounds)}.")

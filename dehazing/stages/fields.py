@@ -25,6 +25,7 @@ from dehazing.stages import hdn, unet, weights
 from dehazing.stages.classical import Controls, chosen_controls
 from dehazing.stages.hvae import reconstruct
 from dehazing.stages.images import reference
+from dehazing.stages.latent_space import latent_space
 from dehazing.stages.loop_domain import LoopDomain
 from dehazing.stages.posterior import measured_posterior
 from dehazing.stages.scores import Columns, measured_images, measured_latents, refused
@@ -113,6 +114,16 @@ class Fields:
     def teacher_forced(self, domain: LoopDomain) -> Scored:
         """Control: R on the true latent of every level, what the loop would give with an oracle for G; fully scored."""
         return self._once("teacher_forced", domain.folders, lambda: self._teacher_forced(domain))
+
+    def latent_space(self, domain: LoopDomain, num_fields: int = 32) -> list[dict[str, Any]]:
+        """What each group of the latents is good for, and how much of them training fields did not show."""
+
+        def measure() -> list[dict[str, Any]]:
+            truth = self.series.truth(self.split)
+            images = self.x if truth is None else torch.from_numpy(truth).to(self.device)
+            return latent_space(domain.hvae, images, self.encoded(domain), self._encoded_train(domain, num_fields))
+
+        return self._once("latent_space", (domain.encoder, num_fields), measure)
 
     @torch.no_grad()
     def _one_shots(self, folders: Mapping[str, Path], seed: int, full: bool, average_turns: bool) -> Scored:

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from dehazing import metrics
 from dehazing.data.patches import random_patches
-from dehazing.models.hvae import HVAE
+from dehazing.models.hvae import HVAE, LOG_VAR_RANGE
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
-from dehazing.stages.bounds import require
+from dehazing.stages.bounds import require, require_rising
 from dehazing.stages.descent import Descent
-from dehazing.stages.elbo import elbo
+from dehazing.stages.elbo import elbo, ramped
 from dehazing.stages.images import Images
 
 NUM_FOR_STATISTICS = 64  # training frames, of all levels, that the spread of the latents is measured on
@@ -33,7 +33,11 @@ class Config:
     lr: float = 2e-3
     weight_decay: float = 1e-4
     ema_decay: float = 0.99
-    free_nats: float = 0.0
+    free_nats: float = 0.0  # per group and pixel
+    kl_ramp: float = 0.0  # share of the steps over which beta rises from 0
+    log_var_range: tuple[float, float] = LOG_VAR_RANGE  # that log-variances are clamped to
+    clip_norm: float = 1.0  # of the gradient
+    skip_norm: float = 0.0  # of a gradient whose step is left out; 0 leaves out none
     # fixed
     patch_px: int = 64
     batch_size: int = 8
@@ -48,10 +52,11 @@ class Config:
             )
         require(
             self,
-            positive=("width", "lr", "patch_px", "batch_size", "num_epochs", "steps_per_epoch"),
-            not_negative=("beta", "weight_decay", "free_nats"),
-            shares=("ema_decay",),
+            positive=("width", "lr", "clip_norm", "patch_px", "batch_size", "num_epochs", "steps_per_epoch"),
+            not_negative=("beta", "weight_decay", "free_nats", "skip_norm"),
+            shares=("ema_decay", "kl_ramp"),
         )
+        require_rising("log_var_range", self.log_var_range)
 
 
 def needs(config: Config) -> tuple[str, ...]:
@@ -65,23 +70,36 @@ class Stage:
     def __init__(self, config: Config, context: Context):
         self.config = config
         self.images = Images(context.series, "frame", context.device)
-        self.architecture: dict[str, Any] = {"latent_channels": list(config.latent_channels), "width": config.width}
+        self.architecture: dict[str, Any] = {
+            "latent_channels": list(config.latent_channels),
+            "width": config.width,
+            "log_var_range": list(config.log_var_range),
+        }
         self.num_epochs = config.num_epochs
         network = HVAE(**self.architecture).to(context.device)
-        num_steps = config.num_epochs * config.steps_per_epoch
-        self.descent = Descent(network, config.lr, num_steps, context.seed, config.weight_decay, config.ema_decay)
+        self.descent = Descent(
+            network,
+            config.lr,
+            config.num_epochs * config.steps_per_epoch,
+            context.seed,
+            config.weight_decay,
+            config.ema_decay,
+            config.clip_norm,
+            skip_norm=config.skip_norm,
+        )
         self.final: dict[str, float] = {}
 
     def train_epoch(self) -> dict[str, float]:
         sums = {"train/loss": 0.0, "train/loss_rec": 0.0}
         for _ in range(self.config.steps_per_epoch):
             x_t = self._draw()
-            loss, rec = elbo(self.descent.module, x_t, x_t, self.config.beta, self.config.free_nats)  # Eq. 9
+            beta = ramped(self.config.beta, self.descent.num_done, self.descent.num_steps, self.config.kl_ramp)
+            loss, rec = elbo(self.descent.module, x_t, x_t, beta, self.config.free_nats)  # Eq. 9
             self.descent.step(loss)
             sums["train/loss"] += float(loss.detach())
             sums["train/loss_rec"] += float(rec.detach())
         means = {name: total / self.config.steps_per_epoch for name, total in sums.items()}
-        return {**means, **self._ceiling()}
+        return {**means, **self.descent.skipped(), **self._ceiling()}
 
     @property
     def epoch(self) -> int:

@@ -129,6 +129,8 @@ class Stage:
             table = self._table(config)
             files = {"evaluation.parquet": table.parquet()}
             if config.full:
+                space = self.fields.latent_space(self._domain("latents"))
+                files["latent_space.json"] = json.dumps(space, indent=1).encode()
                 files["examples.safetensors"] = safetensors.torch.save(self._examples(config))
                 records = {"one_step": self._one_step_of(config), **self._one_shots(config).records}
                 files |= {f"{name}.json": json.dumps(record, indent=1).encode() for name, record in records.items()}
