@@ -103,7 +103,8 @@ def _in_store(address: str, store: Store) -> Recorded:
         raise ValueError(f"TRIAL must be what a trial made, but {address} is a series.")
     if not store.has(address):
         valid = [other for other in store.addresses() if not other.startswith("series/")]
-        near = nearest(address, valid)
+        alike = [other for other in valid if other.startswith(address.split("/")[0] + "/")]
+        near = nearest(address, alike or valid)
         hint = f"the nearest is `{near}`" if near else "it holds none"
         raise ValueError(f"There is no execution `{address}` in {store.name}; {hint}.")
     record = json.loads(store.read(address, "config.json"))

@@ -294,7 +294,7 @@ stages.KINDS += ("toy",)
 from dehazing.pipeline.execute import execute
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
-execution = Execution("toy", {"epoch_s": 0.25}, "0123456789abcdef", 1)
+execution = Execution("toy", {"epoch_s": 1.0}, "0123456789abcdef", 1)
 seen = lambda epoch: print(epoch["epoch"], flush=True)
 execute(execution, Store(sys.argv[2]), on_epoch=seen, checkpoint_every_s=0.0)
 """
@@ -314,7 +314,7 @@ def start(toy, store):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_process_is_continued_by_the_next(toy, store, how):
-    execution = toy_execution(epoch_s=0.25)
+    execution = toy_execution(epoch_s=1.0)
     first = start(toy, store)
     assert first.stdout.readline() == "1\n"
     assert first.stdout.readline() == "2\n"

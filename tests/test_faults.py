@@ -42,7 +42,7 @@ KINDS: dict[str, str] = {
     "MLflow's tables": r"^((commit|synced|remove) \.mlflow-|link mlflow\.db$)",
     "MLflow's database": r"^commit mlflow\.db$",
     "MLflow's artifacts": r"^(write|rename|touch|remove|synced|make) mlartifacts",
-    "overhead": r"^(write|rename) \S+/overhead\S*\.(tmp|json)$",
+    "overhead": r"^(write|rename|synced) \S+/overhead\S*\.(tmp|json)$",
     "trials.json": r"^(write|rename|synced) [\w-]+/trials\.(json|tmp)$",
     "confirm.json": r"^(write|rename|synced|remove) [\w-]+/confirm\.(json|tmp)$",
     "tracked.json": r"^(write|rename|synced|remove) [\w-]+/tracked\.(json|tmp)$",
