@@ -287,6 +287,8 @@ def test_mistakes_are_refused_before_anything_runs(toy, store):
 
 
 SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore it
 import sys
 from dehazing import stages
 stages.__path__.append(sys.argv[1])

@@ -136,6 +136,13 @@ def test_a_lease_is_released_when_the_work_raises(store):
     assert holder(store, ADDRESS) is None
 
 
+@pytest.mark.parametrize("word", ["da542944", "12345678", ""])
+def test_a_process_is_known_from_a_file_that_has_its_name(word):
+    me = Owner("a-host", 12, 1795408697.86)
+    assert Owner.named(f"{me.name}-{word}") == me
+    assert Owner.named("notes") is None and Owner.named("a-b-c-d") is None
+
+
 def test_a_reused_process_number_is_not_the_owner():
     me = Owner.myself()
     assert not me.is_gone()

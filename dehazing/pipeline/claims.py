@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,9 +30,12 @@ class Owner:
 
     @classmethod
     def named(cls, name: str) -> Owner | None:
-        """Whose `name` a file's name begins with, or None."""
-        found = re.match(r"(.+)-(\d+)-(\d+)(-\w*)?$", name)
-        return None if found is None else cls(found[1], int(found[2]), int(found[3]) / 1000)
+        """Whose `name` this is, with a word after it ("NAME-WORD"); None where it is no such name."""
+        try:
+            host, pid, started_ms, _ = name.rsplit("-", 3)
+            return cls(host, int(pid), int(started_ms) / 1000)
+        except ValueError:
+            return None
 
     @property
     def name(self) -> str:
