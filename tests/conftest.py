@@ -1,6 +1,8 @@
 """Fast tests first, the slow ones (Ray, MLflow, training) after them; one thread each, so that numbers repeat."""
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +28,11 @@ def mlflow_database(tmp_path_factory):
     root = tmp_path_factory.mktemp("mlflow")
     assert Tracker(root, "first", {}, DATA, is_apart=False).close() == ""
     return root / "mlflow.db"
+
+
+@pytest.fixture
+def root(tmp_path: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A results folder that holds MLflow's empty tables, and no server that is meant instead."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(mlflow_database, tmp_path / "mlflow.db")
+    return tmp_path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -26,13 +25,6 @@ from tests.mlflow_server import Server
 from tests.tracked import DATA, REPOSITORY, client_of, points, runs, tracking
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def root(tmp_path: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(mlflow_database, tmp_path / "mlflow.db")
-    return tmp_path
 
 
 @contextmanager

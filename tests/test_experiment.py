@@ -15,13 +15,6 @@ from tests.tracked import client_of, points, runs, tracking
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def root(tmp_path: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(mlflow_database, tmp_path / "mlflow.db")
-    return tmp_path
-
-
 def test_runs_are_found_without_the_ledger(root: Path) -> None:
     first = tracking(root)
     first.start(Run("unet/0", "unet 0"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -15,13 +14,6 @@ from studies.tracking.tracker import Run, is_needed
 from tests.tracked import points, runs, tracking
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def root(tmp_path: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(mlflow_database, tmp_path / "mlflow.db")
-    return tmp_path
 
 
 def test_runs_are_nested_and_carry_what_was_told(root: Path) -> None:

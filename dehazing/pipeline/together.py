@@ -64,7 +64,7 @@ def execute_together(
             return
     busy = [execution for execution in missing if not _alone(execution, store, device, clock, wait_s)]
     if busy:
-        raise Busy(f"{busy[0].address} and {len(busy) - 1} others are being made by somebody else.")
+        raise Busy(f"Being made by somebody else: {', '.join(execution.address for execution in busy)}.")
 
 
 def _alone(execution: Execution, store: Store, device: str, clock: Clock, wait_s: float) -> bool:
