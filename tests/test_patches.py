@@ -1,9 +1,9 @@
-"""Patches are cut from the images as they are, and alike from aligned tensors."""
+"""Patches are cut from the images as they are, whichever of their levels are wanted."""
 
 import pytest
 import torch
 
-from dehazing.data.patches import aligned_patches, random_patches
+from dehazing.data.patches import cut, draw_places, random_patches
 
 
 def images(num_y=40, num_x=50):
@@ -25,10 +25,27 @@ def test_levels_stay_aligned_and_pixels_unchanged():
     assert set(patches[:, 0].flatten().tolist()) <= set(images()[:, 0].flatten().tolist())
 
 
-def test_an_aligned_tensor_is_cut_alike():
-    whole = images()
-    cut, aligned = aligned_patches((whole, 2 * whole[:, :1]), 8, 16, torch.Generator().manual_seed(0))
-    assert torch.equal(aligned[:, 0], 2 * cut[:, 0])
+def test_each_patch_is_the_slice_that_was_drawn_turned_and_mirrored():
+    whole, num = images(), 64
+    places = draw_places(whole, num, 16, torch.Generator().manual_seed(0))
+    cuts = cut(whole, places, 16)
+    for i in range(num):
+        field, y, x, turns, mirrored = (int(drawn[i]) for drawn in places)
+        plain = torch.rot90(whole[field, :, y : y + 16, x : x + 16], turns, (-2, -1))
+        assert torch.equal(cuts[i], plain.flip(-1) if mirrored else plain), f"{turns=} {mirrored=}"
+
+
+def test_places_reach_every_corner_and_every_field():
+    field, y, x, turns, mirrored = draw_places(images(10, 9), 500, 8, torch.Generator().manual_seed(0))
+    for drawn, num in ((field, 2), (y, 3), (x, 2), (turns, 4), (mirrored, 2)):
+        assert set(drawn.tolist()) == set(range(num))
+
+
+def test_levels_that_are_wanted_are_those_of_the_whole_patch():
+    whole, levels = images(), torch.randint(2, (8, 3), generator=torch.Generator().manual_seed(1))
+    places = draw_places(whole, 8, 16, torch.Generator().manual_seed(0))
+    wanted, all_of_them = cut(whole, places, 16, levels), cut(whole, places, 16)
+    assert torch.equal(wanted, torch.stack([patch[of] for patch, of in zip(all_of_them, levels, strict=True)]))
 
 
 def test_every_orientation_occurs():

@@ -25,17 +25,16 @@ def crop_latents(latents: list[Latent], num: int, size: int, generator: torch.Ge
     """
     num_fields, *_, h, w = latents[0][-1].shape
     size_y, size_x = min(size, h), min(size, w)
-    fields = torch.randint(num_fields, (num,), generator=generator).tolist()
-    tops = torch.randint(h - size_y + 1, (num,), generator=generator).tolist()
-    lefts = torch.randint(w - size_x + 1, (num,), generator=generator).tolist()
+
+    def draw(high: int) -> Tensor:
+        return torch.randint(high, (num,), generator=generator, device=generator.device)
+
+    field, top, left = draw(num_fields), draw(h - size_y + 1), draw(w - size_x + 1)
 
     def cut(group: Tensor) -> Tensor:
         k = group.shape[-2] // h
-        crops = [
-            group[field, ..., k * top : k * (top + size_y), k * left : k * (left + size_x)]
-            for field, top, left in zip(fields, tops, lefts, strict=True)
-        ]
-        return torch.stack(crops)
+        windows = group.unfold(-2, k * size_y, k).unfold(-2, k * size_x, k)  # a view, (N, L, C, tops, lefts, …)
+        return windows[field, ..., top, left, :, :]
 
     return [tuple(cut(group) for group in latent) for latent in latents]
 

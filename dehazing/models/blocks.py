@@ -55,6 +55,11 @@ class ResidualBlock(nn.Module):
         return x + self.second(functional.silu(h))
 
 
+def at_least_single(x: Tensor) -> Tensor:
+    """In float32 where autocast made it less: what a logarithm, an exponential or a sum of squares is taken of."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def down(num_in: int, num_out: int) -> nn.Module:
     """Halve the resolution."""
     return nn.Conv2d(num_in, num_out, 2, stride=2)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from dehazing.models.blocks import at_least_single
 from dehazing.models.restorer import LatentUNet
 
 Latent = tuple[Tensor, ...]
@@ -66,15 +67,24 @@ class Discriminator(nn.Module):
     def forward(self, z: Latent, s: int) -> list[Tensor]:
         """Scores of each group, (N, 1, h_i, w_i); 1 is real. A shared one is told the level by constant channels."""
         if not self.shared:
-            return [head(z_i) for head, z_i in zip(self.heads[s - 1], z, strict=True)]
-        level = torch.nn.functional.one_hot(torch.tensor(s - 1), self.T).to(z[0])[None, :, None, None]
+            return [at_least_single(head(z_i)) for head, z_i in zip(self.heads[s - 1], z, strict=True)]
+        level = (torch.arange(1, self.T + 1, device=z[0].device) == s).to(z[0].dtype)[None, :, None, None]
         told = (torch.cat([z_i, level.expand(len(z_i), -1, *z_i.shape[-2:])], 1) for z_i in z)
-        return [head(z_i) for head, z_i in zip(self.heads[0], told, strict=True)]
+        return [at_least_single(head(z_i)) for head, z_i in zip(self.heads[0], told, strict=True)]
+
+
+class NormedConv(nn.Conv2d):
+    """A convolution whose parametrised weight is computed in float32, whatever autocast makes of the convolution."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        with torch.autocast(z.device.type, enabled=False):
+            weight = self.weight
+        return self._conv_forward(z, weight, self.bias)
 
 
 def _patch_head(num_channels: int, width: int) -> nn.Sequential:
     def conv(num_in: int, num_out: int, size: int) -> nn.Module:
-        return parametrizations.spectral_norm(nn.Conv2d(num_in, num_out, size, padding=size // 2))
+        return parametrizations.spectral_norm(NormedConv(num_in, num_out, size, padding=size // 2))
 
     return nn.Sequential(
         conv(num_channels, width, 3), nn.LeakyReLU(0.2), conv(width, width, 3), nn.LeakyReLU(0.2), conv(width, 1, 1)

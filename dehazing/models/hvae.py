@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dehazing.models.blocks import ResidualBlock, Up, down, pad_to_multiple
+from dehazing.models.blocks import ResidualBlock, Up, at_least_single, down, pad_to_multiple
 
 Latent = tuple[Tensor, ...]
 LogVarRange = tuple[float, float]
@@ -205,5 +205,5 @@ def _drawn(q: Gaussian, noise: Tensor | None = None) -> Tensor:
 
 
 def _gaussian(parameters: Tensor, log_var_range: LogVarRange) -> Gaussian:
-    mean, log_var = parameters.chunk(2, dim=1)
+    mean, log_var = at_least_single(parameters).chunk(2, dim=1)
     return Gaussian(mean, log_var.clamp(*log_var_range))

@@ -7,11 +7,11 @@ adversarial, cycle and cosine terms, no L1 to the pair.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dehazing import inference, losses
 from dehazing.data.latents import Latent, at_level, crop_latents
@@ -19,6 +19,7 @@ from dehazing.models.degrader import Discriminator, Operator
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.bounds import require
+from dehazing.stages.compute import Compute
 from dehazing.stages.descent import Descent
 from dehazing.stages.images import Images
 from dehazing.stages.loop_domain import DOMAINS, NEEDS, PIXEL_CHANNELS, LoopDomain
@@ -53,6 +54,7 @@ class Config:
     batch_size: int = 8
     num_epochs: int = 6
     steps_per_epoch: int = 24
+    compute: Compute = field(default_factory=Compute)
 
     def __post_init__(self) -> None:
         require(
@@ -108,6 +110,7 @@ class Stage:
                 weight_decay=0.0,
                 ema_decay=config.ema_decay,
                 betas=(config.beta1, 0.999),
+                compute=config.compute,
             )
             for module in (pair, critics)
         )
@@ -116,13 +119,10 @@ class Stage:
         self.final: dict[str, float] = {}
 
     def train_epoch(self) -> dict[str, float]:
-        sums: dict[str, float] = {}
         for _ in range(self.config.steps_per_epoch):
             s = 1 + self.descent.num_done % self.images.T
-            for name, term in self._step(*self._draw(s), s).items():
-                sums[name] = sums.get(name, 0.0) + float(term.detach())
-        means = {f"train/{name}": total / self.config.steps_per_epoch for name, total in sums.items()}
-        return {**means, **self._validate()}
+            self._step(*self._draw(s), s)
+        return {**self.descent.read(), **self.critic_descent.read(), **self._validate()}
 
     @property
     def epoch(self) -> int:
@@ -140,7 +140,7 @@ class Stage:
         self.critic_descent.load_state_dict(state["critic_descent"])
         for side, pools in self.pools.items():
             for pool, kept in zip(pools, state["pools"][side], strict=True):
-                pool.kept = [tuple(latent) for latent in kept]
+                pool.load(kept, self.descent.device)
 
     def finish(self) -> dict[str, bytes]:
         self.final = self._validate()
@@ -157,41 +157,35 @@ class Stage:
         anchor = {"none": None, "z_T": self.images.T, "z_t": t}[self.config.anchor]
         return at_level(z0_hat, t), at_level(z, s), None if anchor is None else at_level(z, anchor)
 
-    def _step(self, X: Latent, Y: Latent, anchor: Latent | None, s: int) -> dict[str, Tensor]:
+    def _step(self, X: Latent, Y: Latent, anchor: Latent | None, s: int) -> None:
         config = self.config
         G, F = (_at(self.descent.module[name], s, anchor) for name in ("G", "F"))
         D_X, D_Y = (self.critic_descent.module[name] for name in ("D_X", "D_Y"))
-        fake_Y, fake_X = G(noisy(X, config.latent_noise, self.descent.generator)), F(Y)
-        X_again, Y_again = F(fake_Y), G(fake_X)
-
         D_X.requires_grad_(False)
         D_Y.requires_grad_(False)
-        gan_G = losses.gan_generator(D_Y(fake_Y, s))
-        gan_F = losses.gan_generator(D_X(fake_X, s))
-        cyc = losses.cycle(X, X_again, Y, Y_again)
-        cos = losses.cosine(*{"paired": (Y, fake_Y), "input": (X, fake_Y), "cycle": (X, X_again)}[config.cos_target])
-        pair = losses.pair_l1(Y, fake_Y)
-        loss = losses.degrader(gan_G, gan_F, cyc, cos, config.lambda_cyc, config.lambda_cos)  # Eq. 15
-        self.descent.step(loss + config.lambda_pair * pair)
+        with self.descent.autocast():
+            fake_Y, fake_X = G(noisy(X, config.latent_noise, self.descent.generator)), F(Y)
+            X_again, Y_again = F(fake_Y), G(fake_X)
+            gan_G = losses.gan_generator(D_Y(fake_Y, s))
+            gan_F = losses.gan_generator(D_X(fake_X, s))
+            cyc = losses.cycle(X, X_again, Y, Y_again)
+            compared = {"paired": (Y, fake_Y), "input": (X, fake_Y), "cycle": (X, X_again)}[config.cos_target]
+            cos = losses.cosine(*compared)
+            pair = losses.pair_l1(Y, fake_Y)
+            loss = losses.degrader(gan_G, gan_F, cyc, cos, config.lambda_cyc, config.lambda_cos)  # Eq. 15
+        terms = {"loss_gan_G": gan_G, "loss_gan_F": gan_F, "loss_cyc": cyc, "loss_cos": cos, "loss_pair": pair}
+        self.descent.step(loss + config.lambda_pair * pair, {"loss": loss, **terms})
 
         D_X.requires_grad_(True)
         D_Y.requires_grad_(True)
         generator = self.critic_descent.generator
         old_Y = self.pools["Y"][s - 1].query(tuple(y.detach() for y in fake_Y), generator)
         old_X = self.pools["X"][s - 1].query(tuple(x.detach() for x in fake_X), generator)
-        loss_D_X = losses.gan_discriminator(D_X(X, s), D_X(old_X, s))
-        loss_D_Y = losses.gan_discriminator(D_Y(Y, s), D_Y(old_Y, s))
-        self.critic_descent.step(loss_D_X + loss_D_Y)  # Eq. 16, the inner maximisation
-        return {
-            "loss": loss,
-            "loss_gan_G": gan_G,
-            "loss_gan_F": gan_F,
-            "loss_cyc": cyc,
-            "loss_cos": cos,
-            "loss_pair": pair,
-            "loss_D_X": loss_D_X,
-            "loss_D_Y": loss_D_Y,
-        }
+        with self.critic_descent.autocast():
+            loss_D_X = losses.gan_discriminator(D_X(X, s), D_X(old_X, s))
+            loss_D_Y = losses.gan_discriminator(D_Y(Y, s), D_Y(old_Y, s))
+        terms = {"loss_D_X": loss_D_X, "loss_D_Y": loss_D_Y}
+        self.critic_descent.step(loss_D_X + loss_D_Y, terms)  # Eq. 16, the inner maximisation
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
@@ -218,7 +212,7 @@ def noisy(z: Latent, std: float, generator: torch.Generator) -> Latent:
     """z with Gaussian noise of this standard deviation; nothing is drawn for 0."""
     if not std:
         return z
-    return tuple(group + std * torch.randn(group.shape, generator=generator).to(group) for group in z)
+    return tuple(group + std * torch.randn(group.shape, generator=generator, device=group.device) for group in z)
 
 
 def bind(G: Any, anchor: str, z_T: Latent) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from dehazing.models.hvae import HVAE, LOG_VAR_RANGE
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.bounds import require, require_rising
+from dehazing.stages.compute import Compute
 from dehazing.stages.descent import Descent
 from dehazing.stages.elbo import elbo, ramped
 from dehazing.stages.images import CLEAN_TARGETS, Images, draw_pairs
@@ -44,6 +45,7 @@ class Config:
     batch_size: int = 8
     num_epochs: int = 18
     steps_per_epoch: int = 20
+    compute: Compute = field(default_factory=Compute)
 
     def __post_init__(self) -> None:
         if not self.latent_channels or min(self.latent_channels) < 1:
@@ -96,11 +98,11 @@ class Stage:
             config.ema_decay,
             config.clip_norm,
             skip_norm=config.skip_norm,
+            compute=config.compute,
         )
         self.final: dict[str, float] = {}
 
     def train_epoch(self) -> dict[str, float]:
-        sums = {"train/loss": 0.0, "train/loss_rec": 0.0}
         for _ in range(self.config.steps_per_epoch):
             x_t, _, x_0 = draw_pairs(
                 self.images,
@@ -110,12 +112,10 @@ class Stage:
                 self.descent.generator,
             )
             beta = ramped(self.config.beta, self.descent.num_done, self.descent.num_steps, self.config.kl_ramp)
-            loss, rec = elbo(self.descent.module, x_t, x_0, beta, self.config.free_nats)
-            self.descent.step(loss)
-            sums["train/loss"] += float(loss.detach())
-            sums["train/loss_rec"] += float(rec.detach())
-        means = {name: total / self.config.steps_per_epoch for name, total in sums.items()}
-        return {**means, **self.descent.skipped(), **self._validate(self.images.T, num_samples=2)}
+            with self.descent.autocast():
+                loss, rec = elbo(self.descent.module, x_t, x_0, beta, self.config.free_nats)
+            self.descent.step(loss, {"loss": loss, "loss_rec": rec})
+        return {**self.descent.read(), **self._validate(self.images.T, num_samples=2)}
 
     @property
     def epoch(self) -> int:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dehazing import metrics
-from dehazing.data.patches import random_patches
+from dehazing.data.patches import cut, draw_places
 from dehazing.models.hvae import HVAE, LOG_VAR_RANGE
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.bounds import require, require_rising
+from dehazing.stages.compute import Compute
 from dehazing.stages.descent import Descent
 from dehazing.stages.elbo import elbo, ramped
 from dehazing.stages.images import Images
@@ -43,6 +44,7 @@ class Config:
     batch_size: int = 8
     num_epochs: int = 12
     steps_per_epoch: int = 20
+    compute: Compute = field(default_factory=Compute)
 
     def __post_init__(self) -> None:
         if len(self.latent_channels) < 3 or min(self.latent_channels) < 1:
@@ -86,20 +88,18 @@ class Stage:
             config.ema_decay,
             config.clip_norm,
             skip_norm=config.skip_norm,
+            compute=config.compute,
         )
         self.final: dict[str, float] = {}
 
     def train_epoch(self) -> dict[str, float]:
-        sums = {"train/loss": 0.0, "train/loss_rec": 0.0}
         for _ in range(self.config.steps_per_epoch):
             x_t = self._draw()
             beta = ramped(self.config.beta, self.descent.num_done, self.descent.num_steps, self.config.kl_ramp)
-            loss, rec = elbo(self.descent.module, x_t, x_t, beta, self.config.free_nats)  # Eq. 9
-            self.descent.step(loss)
-            sums["train/loss"] += float(loss.detach())
-            sums["train/loss_rec"] += float(rec.detach())
-        means = {name: total / self.config.steps_per_epoch for name, total in sums.items()}
-        return {**means, **self.descent.skipped(), **self._ceiling()}
+            with self.descent.autocast():
+                loss, rec = elbo(self.descent.module, x_t, x_t, beta, self.config.free_nats)  # Eq. 9
+            self.descent.step(loss, {"loss": loss, "loss_rec": rec})
+        return {**self.descent.read(), **self._ceiling()}
 
     @property
     def epoch(self) -> int:
@@ -119,11 +119,10 @@ class Stage:
         return weights.pack(network, self.architecture)
 
     def _draw(self) -> Tensor:
-        patches = random_patches(
-            self.images.train, self.config.batch_size, self.config.patch_px, self.descent.generator
-        )
-        t = torch.randint(0, self.images.T + 1, (len(patches),), generator=self.descent.generator)
-        return patches[torch.arange(len(patches)), t][:, None]
+        num, generator = self.config.batch_size, self.descent.generator
+        places = draw_places(self.images.train, num, self.config.patch_px, generator)
+        t = torch.randint(0, self.images.T + 1, (num, 1), generator=generator, device=generator.device)
+        return cut(self.images.train, places, self.config.patch_px, t)
 
     def _ceiling(self) -> dict[str, float]:
         """PSNR of Dec(E(x_0)): the best that a perfect loop could give; from the noise-free x_0 where there is one."""

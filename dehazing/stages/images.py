@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dehazing import metrics
-from dehazing.data.patches import random_patches
+from dehazing.data.patches import cut, draw_places
 from dehazing.data.series import Series
 
 CLEAN_TARGETS = ("frame", "truth")
@@ -50,8 +50,14 @@ def draw_pairs(
     images: Images, num: int, patch_px: int, share_at_T: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Training pairs of Eq. 3: x_t (num, 1, p, p), t (num,) and the clean x_0 (num, 1, p, p)."""
-    patches = random_patches(images.train_with_target, num, patch_px, generator)
-    t = torch.randint(1, images.T + 1, (num,), generator=generator)
-    t[torch.rand(num, generator=generator) < share_at_T] = images.T
-    t = t.to(patches.device)
-    return patches[torch.arange(num, device=t.device), t][:, None], t, patches[:, -1:]
+    places = draw_places(images.train_with_target, num, patch_px, generator)
+    t = draw_levels(images.T, num, share_at_T, generator)
+    target = torch.full_like(t, images.T + 1)
+    patches = cut(images.train_with_target, places, patch_px, torch.stack([t, target], 1))
+    return patches[:, :1], t, patches[:, 1:]
+
+
+def draw_levels(T: int, num: int, share_at_T: float, generator: torch.Generator) -> Tensor:
+    """Levels (num,), uniform over 1 … T, but for a share of them at T."""
+    t = torch.randint(1, T + 1, (num,), generator=generator, device=generator.device)
+    return t.masked_fill(torch.rand(num, generator=generator, device=generator.device) < share_at_T, T)

@@ -51,6 +51,7 @@ def train_regressor(z: Latent, seen: Latent, channels: Sequence[int], anchored: 
         s = 1 + step % (T - 1)
         made = descent.module(at_level(crops, 0), s, at_level(crops, T) if anchored else None)
         descent.step(losses.restoration_latent(at_level(aim, s), made))
+    descent.read()
     return descent.averaged
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,8 +14,9 @@ from dehazing.models.restorer import LatentUNet
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.bounds import require
+from dehazing.stages.compute import Compute
 from dehazing.stages.descent import Descent
-from dehazing.stages.images import CLEAN_TARGETS, Images, reference
+from dehazing.stages.images import CLEAN_TARGETS, Images, draw_levels, reference
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Config:
     batch_size: int = 16
     num_epochs: int = 10
     steps_per_epoch: int = 20
+    compute: Compute = field(default_factory=Compute)
 
     def __post_init__(self) -> None:
         require(
@@ -74,21 +76,28 @@ class Stage:
         for t in range(1, T + 1):
             network.fit_linear(at_level(self.latents, t), target=at_level(self.latents, T + 1), t=t)
         num_steps = config.num_epochs * config.steps_per_epoch
-        self.descent = Descent(network, config.lr, num_steps, context.seed, config.weight_decay, config.ema_decay)
+        self.descent = Descent(
+            network,
+            config.lr,
+            num_steps,
+            context.seed,
+            config.weight_decay,
+            config.ema_decay,
+            compute=config.compute,
+        )
         self.final: dict[str, float] = {}
 
     def train_epoch(self) -> dict[str, float]:
-        total = 0.0
         for _ in range(self.config.steps_per_epoch):
             z_t, t, z_0 = self._draw()
-            z0_hat = self.descent.module(z_t, t=t)
-            loss = losses.restoration_latent(z_0, z0_hat)  # Eq. 12
-            if self.config.lambda_decoder:
-                x_0, x0_hat = self.hvae.decode(z_0), self.hvae.decode(z0_hat)
-                loss = loss + self.config.lambda_decoder * losses.restoration_pixel(x_0, x0_hat)
+            with self.descent.autocast():
+                z0_hat = self.descent.module(z_t, t=t)
+                loss = losses.restoration_latent(z_0, z0_hat)  # Eq. 12
+                if self.config.lambda_decoder:
+                    x_0, x0_hat = self.hvae.decode(z_0), self.hvae.decode(z0_hat)
+                    loss = loss + self.config.lambda_decoder * losses.restoration_pixel(x_0, x0_hat)
             self.descent.step(loss)
-            total += float(loss.detach())
-        return {"train/loss": total / self.config.steps_per_epoch, **self._validate()}
+        return {**self.descent.read(), **self._validate()}
 
     @property
     def epoch(self) -> int:
@@ -108,9 +117,7 @@ class Stage:
         num, T, generator = self.config.batch_size, self.images.T, self.descent.generator
         size = max(1, self.config.patch_px // 2 ** len(self.hvae.latent_channels))
         (crops,) = crop_latents([self.latents], num, size, generator)
-        t = torch.randint(1, T + 1, (num,), generator=generator)
-        t[torch.rand(num, generator=generator) < self.config.share_at_T] = T
-        t = t.to(self.device)
+        t = draw_levels(T, num, self.config.share_at_T, generator)
         z_t = at_level(crops, t)
         if self.config.latent_noise:
             z_t = tuple(z + self.config.latent_noise * torch.randn_like(z) for z in z_t)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from dehazing.models.unet import UNet
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.bounds import require
+from dehazing.stages.compute import Compute
 from dehazing.stages.descent import Descent
 from dehazing.stages.images import CLEAN_TARGETS, Images, draw_pairs
 
@@ -35,6 +36,7 @@ class Config:
     batch_size: int = 8
     num_epochs: int = 15
     steps_per_epoch: int = 20
+    compute: Compute = field(default_factory=Compute)
 
     def __post_init__(self) -> None:
         require(
@@ -61,11 +63,18 @@ class Stage:
         self.num_epochs = config.num_epochs
         network = UNet(**self.architecture).to(context.device)
         num_steps = config.num_epochs * config.steps_per_epoch
-        self.descent = Descent(network, config.lr, num_steps, context.seed, config.weight_decay, config.ema_decay)
+        self.descent = Descent(
+            network,
+            config.lr,
+            num_steps,
+            context.seed,
+            config.weight_decay,
+            config.ema_decay,
+            compute=config.compute,
+        )
         self.final: dict[str, float] = {}
 
     def train_epoch(self) -> dict[str, float]:
-        total = 0.0
         for _ in range(self.config.steps_per_epoch):
             x_t, t, x_0 = draw_pairs(
                 self.images,
@@ -74,13 +83,14 @@ class Stage:
                 self.config.share_at_T,
                 self.descent.generator,
             )
-            loss = losses.restoration_pixel(x_0, self.descent.module(x_t, t))  # Eq. 3
+            with self.descent.autocast():
+                loss = losses.restoration_pixel(x_0, self.descent.module(x_t, t))  # Eq. 3
             self.descent.step(loss)
-            total += float(loss.detach())
+        means = self.descent.read()
         network = self.descent.averaged
         x_T = self.images.validation[:, self.images.T]
         x0_hat = restore(network, x_T, self.images.T)
-        return {"train/loss": total / self.config.steps_per_epoch, **self.images.score(x0_hat)}
+        return {**means, **self.images.score(x0_hat)}
 
     @property
     def epoch(self) -> int:
