@@ -134,7 +134,7 @@ def test_a_gradient_that_is_followed_must_be_finite():
     descent = Descent(module(), lr=1e-3, **BRIEF)
     at_zero = loss(descent.module) - loss(descent.module).detach()
     descent.step(at_zero.clamp(min=0).sqrt())  # the root is 0, its slope infinite
-    with pytest.raises(FloatingPointError, match="`gradient` became .* at step 0"):
+    with pytest.raises(FloatingPointError, match=r"`gradient` became .* at step 0"):
         descent.read()
 
 

@@ -205,7 +205,7 @@ def test_a_failure_that_would_come_again_is_remembered_until_it_is_forgotten(toy
         execute.execute(execution, store)
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory"), Unwritable("full")])
+@pytest.mark.parametrize("error", [MemoryError(), Unwritable("full")])
 def test_what_may_go_well_another_time_is_not_remembered(toy, store, monkeypatch, error):
     execution = toy_execution()
 
@@ -214,6 +214,18 @@ def test_what_may_go_well_another_time_is_not_remembered(toy, store, monkeypatch
 
     monkeypatch.setattr(stages.stage_module("toy").Stage, "train_epoch", fail)
     with pytest.raises(type(error)):
+        execute.execute(execution, store)
+    assert store.failure(execution.address) is None
+
+
+def test_what_runs_out_of_memory_says_so_and_may_go_well_another_time(toy, store, monkeypatch):
+    execution = toy_execution()
+
+    def fail(stage):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(stages.stage_module("toy").Stage, "train_epoch", fail)
+    with pytest.raises(MemoryError, match="toy must fit into the memory of cpu, but more memory could not"):
         execute.execute(execution, store)
     assert store.failure(execution.address) is None
 

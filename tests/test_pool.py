@@ -48,7 +48,7 @@ def test_more_samples_than_it_keeps_are_exchanged_part_by_part():
     new = [float(i) for i in range(7)]
     fake = batch(*new)
     answers = told(pool.query(fake, generator))
-    assert sorted(told(pool.kept) + answers) == sorted(new + [0.0, 1.0]), "the first two were kept, and came back"
+    assert sorted(told(pool.kept) + answers) == sorted([*new, 0.0, 1.0]), "the first two were kept, and came back"
     assert told(fake) == new, "what is given stays as it is"
 
 

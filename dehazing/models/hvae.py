@@ -201,7 +201,9 @@ class HVAE(nn.Module):
 
 
 def _drawn(q: Gaussian, noise: Tensor | None = None) -> Tensor:
-    return q.mean + torch.exp(0.5 * q.log_var) * (torch.randn_like(q.mean) if noise is None else noise)
+    if noise is None:  # the same whatever the memory format, as `randn_like` is not
+        noise = torch.randn(q.mean.shape, dtype=q.mean.dtype, device=q.mean.device)
+    return q.mean + torch.exp(0.5 * q.log_var) * noise
 
 
 def _gaussian(parameters: Tensor, log_var_range: LogVarRange) -> Gaussian:

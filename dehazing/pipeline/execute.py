@@ -18,11 +18,12 @@ from dehazing.data.series import Series
 from dehazing.pipeline import checkpoint
 from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.failure import FailedBefore, remembering
+from dehazing.pipeline.failure import FailedBefore, remembering, with_sizes
 from dehazing.pipeline.lease import Lease, lease
 from dehazing.pipeline.stage import Context, Stage
 from dehazing.pipeline.store import Store
 from dehazing.stages import stage_module
+from dehazing.stages.compute import Compute, settle
 from dehazing.strict import from_mapping
 
 CHECKPOINT_EVERY_S = 60.0
@@ -91,7 +92,7 @@ def _epochs(
     with clock.of("loading"):
         partial = store.partial(address)
         context = context_of(execution, store, device)
-        with remembering(store, address):
+        with remembering(store, address), with_sizes(execution, context):
             stage = build(execution, context)
     history: list[dict[str, Any]] = []
     seconds_before = 0.0
@@ -124,7 +125,7 @@ def _epochs(
                     save()
                 raise
         epoch_started = time.monotonic()
-        with clock.of("arithmetic"), remembering(store, address):
+        with clock.of("arithmetic"), remembering(store, address), with_sizes(execution, context):
             measured = stage.train_epoch()
         metrics = {
             "epoch": stage.epoch,
@@ -139,7 +140,7 @@ def _epochs(
         if time.monotonic() - saved_at + ahead_s >= checkpoint_every_s:
             save()
             saved_at, saved_epoch = time.monotonic(), stage.epoch
-    with clock.of("arithmetic"), remembering(store, address):
+    with clock.of("arithmetic"), remembering(store, address), with_sizes(execution, context):
         files: dict[str, bytes | Path] = dict(stage.finish())
     with clock.of("store"):
         store.publish(address, {**files, **records(execution, stage.final, history, seconds(), device)}, held.check)
@@ -170,6 +171,7 @@ def build(execution: Execution, context: Context) -> Stage:
     """The stage of an execution before its first epoch."""
     module = stage_module(execution.kind)
     config = from_mapping(module.Config, execution.config, f"the settings of {execution.kind}")
+    settle(getattr(config, "compute", Compute()), context.device)
     torch.manual_seed(execution.seed)
     return module.Stage(config, context)
 

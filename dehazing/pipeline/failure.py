@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from dehazing.pipeline.execution import OtherCode
+from dehazing.pipeline.execution import Execution, OtherCode
 from dehazing.pipeline.lease import Busy, LeaseLost
+from dehazing.pipeline.stage import Context
 from dehazing.pipeline.store import Damaged, Store, Unwritable
 
 # of machines and of other processes: a lost file server, a GPU that has fallen off the bus
 PASSING = (OSError, torch.AcceleratorError, LeaseLost, Busy, Unwritable, Damaged)
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")  # in a RuntimeError's words
+
+ASKED = re.compile(r"allocate ([\d.]+ ?\w+)")  # as torch and numpy say how much it was
+SIZES = ("batch_size", "patch_px", "base", "width", "num_samples")  # settings that memory grows with
 
 
 class FailedBefore(RuntimeError):
@@ -42,6 +47,26 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in NO_MEMORY)
+
+
+@contextmanager
+def with_sizes(execution: Execution, context: Context) -> Iterator[None]:
+    """Turns whatever says that memory ran out into one MemoryError, which says for what, and what can be lowered."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        found = ASKED.search(str(error))
+        how_much = f"{found[1]} more" if found else "more memory"
+        sizes = [f"`{name}` = {execution.config[name]}" for name in SIZES if name in execution.config]
+        fields = context.series.fields
+        frames = "fields of " + " x ".join(map(str, fields[0].frames.shape)) + " px" if fields else "no fields"
+        lower = " or ".join(f"`{name}`" for name in SIZES[:2] if name in execution.config) or "the size of the fields"
+        raise MemoryError(
+            f"{execution.kind} must fit into the memory of {context.device}, but {how_much} could not be allocated "
+            f"with {', '.join([*sizes, f'{len(fields)} {frames}'])}: lower {lower}, or run fewer trials side by side."
+        ) from error
 
 
 def ending_of(error: Exception) -> dict[str, Any]:

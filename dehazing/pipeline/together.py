@@ -11,7 +11,7 @@ from dataclasses import replace
 from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execute import build, context_of, executing, records
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.failure import comes_again
+from dehazing.pipeline.failure import comes_again, with_sizes
 from dehazing.pipeline.lease import Busy, leases
 from dehazing.pipeline.store import Store
 from dehazing.stages import stage_module
@@ -91,8 +91,9 @@ def _made(executions: Sequence[Execution], store: Store, device: str, clock: Clo
     assert all(e.upstreams.items() <= upstreams.items() for e in executions), "they cannot share"
     whole = replace(executions[0], config=to_mapping(module.joined(configs)), upstreams=upstreams)
     with clock.of("loading"):
-        stage = build(whole, context_of(whole, store, device))
-    with clock.of("arithmetic"):
+        context = context_of(whole, store, device)
+        stage = build(whole, context)
+    with clock.of("arithmetic"), with_sizes(whole, context):
         stage.train_epoch()
         parts = stage.finish_each(configs)  # type: ignore[attr-defined]  # of the stages that have `joined`
     seconds = (time.monotonic() - begun_s) / len(executions)

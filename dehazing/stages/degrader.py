@@ -120,9 +120,13 @@ class Stage:
 
     def train_epoch(self) -> dict[str, float]:
         for _ in range(self.config.steps_per_epoch):
-            s = 1 + self.descent.num_done % self.images.T
-            self._step(*self._draw(s), s)
+            self.train_step()
         return {**self.descent.read(), **self.critic_descent.read(), **self._validate()}
+
+    def train_step(self) -> None:
+        """One step of an epoch, on what it draws itself; nothing in it waits for the device."""
+        s = 1 + self.descent.num_done % self.images.T
+        self._step(*self._draw(s), s)
 
     @property
     def epoch(self) -> int:

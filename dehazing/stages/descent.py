@@ -41,7 +41,8 @@ class Descent:
         self.module: Any = lay_out(module, self.compute)
         self.averaged: Any = copy.deepcopy(module).requires_grad_(False).eval()
         compiled(module, self.compute)
-        self._weights, self._means = list(module.parameters()), list(self.averaged.parameters())
+        self._weights: list[Tensor] = list(module.parameters())
+        self._means: list[Tensor] = list(self.averaged.parameters())
         self.device = self._weights[0].device
         # the fused one can be told on the device to leave a step out
         self.optimizer: Any = torch.optim.AdamW(

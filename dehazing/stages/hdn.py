@@ -104,18 +104,22 @@ class Stage:
 
     def train_epoch(self) -> dict[str, float]:
         for _ in range(self.config.steps_per_epoch):
-            x_t, _, x_0 = draw_pairs(
-                self.images,
-                self.config.batch_size,
-                self.config.patch_px,
-                self.config.share_at_T,
-                self.descent.generator,
-            )
-            beta = ramped(self.config.beta, self.descent.num_done, self.descent.num_steps, self.config.kl_ramp)
-            with self.descent.autocast():
-                loss, rec = elbo(self.descent.module, x_t, x_0, beta, self.config.free_nats)
-            self.descent.step(loss, {"loss": loss, "loss_rec": rec})
+            self.train_step()
         return {**self.descent.read(), **self._validate(self.images.T, num_samples=2)}
+
+    def train_step(self) -> None:
+        """One step of an epoch, on what it draws itself; nothing in it waits for the device."""
+        x_t, _, x_0 = draw_pairs(
+            self.images,
+            self.config.batch_size,
+            self.config.patch_px,
+            self.config.share_at_T,
+            self.descent.generator,
+        )
+        beta = ramped(self.config.beta, self.descent.num_done, self.descent.num_steps, self.config.kl_ramp)
+        with self.descent.autocast():
+            loss, rec = elbo(self.descent.module, x_t, x_0, beta, self.config.free_nats)
+        self.descent.step(loss, {"loss": loss, "loss_rec": rec})
 
     @property
     def epoch(self) -> int:

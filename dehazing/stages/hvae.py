@@ -94,12 +94,16 @@ class Stage:
 
     def train_epoch(self) -> dict[str, float]:
         for _ in range(self.config.steps_per_epoch):
-            x_t = self._draw()
-            beta = ramped(self.config.beta, self.descent.num_done, self.descent.num_steps, self.config.kl_ramp)
-            with self.descent.autocast():
-                loss, rec = elbo(self.descent.module, x_t, x_t, beta, self.config.free_nats)  # Eq. 9
-            self.descent.step(loss, {"loss": loss, "loss_rec": rec})
+            self.train_step()
         return {**self.descent.read(), **self._ceiling()}
+
+    def train_step(self) -> None:
+        """One step of an epoch, on what it draws itself; nothing in it waits for the device."""
+        x_t = self._draw()
+        beta = ramped(self.config.beta, self.descent.num_done, self.descent.num_steps, self.config.kl_ramp)
+        with self.descent.autocast():
+            loss, rec = elbo(self.descent.module, x_t, x_t, beta, self.config.free_nats)  # Eq. 9
+        self.descent.step(loss, {"loss": loss, "loss_rec": rec})
 
     @property
     def epoch(self) -> int:

@@ -89,15 +89,19 @@ class Stage:
 
     def train_epoch(self) -> dict[str, float]:
         for _ in range(self.config.steps_per_epoch):
-            z_t, t, z_0 = self._draw()
-            with self.descent.autocast():
-                z0_hat = self.descent.module(z_t, t=t)
-                loss = losses.restoration_latent(z_0, z0_hat)  # Eq. 12
-                if self.config.lambda_decoder:
-                    x_0, x0_hat = self.hvae.decode(z_0), self.hvae.decode(z0_hat)
-                    loss = loss + self.config.lambda_decoder * losses.restoration_pixel(x_0, x0_hat)
-            self.descent.step(loss)
+            self.train_step()
         return {**self.descent.read(), **self._validate()}
+
+    def train_step(self) -> None:
+        """One step of an epoch, on what it draws itself; nothing in it waits for the device."""
+        z_t, t, z_0 = self._draw()
+        with self.descent.autocast():
+            z0_hat = self.descent.module(z_t, t=t)
+            loss = losses.restoration_latent(z_0, z0_hat)  # Eq. 12
+            if self.config.lambda_decoder:
+                x_0, x0_hat = self.hvae.decode(z_0), self.hvae.decode(z0_hat)
+                loss = loss + self.config.lambda_decoder * losses.restoration_pixel(x_0, x0_hat)
+        self.descent.step(loss)
 
     @property
     def epoch(self) -> int:

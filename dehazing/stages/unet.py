@@ -76,21 +76,25 @@ class Stage:
 
     def train_epoch(self) -> dict[str, float]:
         for _ in range(self.config.steps_per_epoch):
-            x_t, t, x_0 = draw_pairs(
-                self.images,
-                self.config.batch_size,
-                self.config.patch_px,
-                self.config.share_at_T,
-                self.descent.generator,
-            )
-            with self.descent.autocast():
-                loss = losses.restoration_pixel(x_0, self.descent.module(x_t, t))  # Eq. 3
-            self.descent.step(loss)
+            self.train_step()
         means = self.descent.read()
         network = self.descent.averaged
         x_T = self.images.validation[:, self.images.T]
         x0_hat = restore(network, x_T, self.images.T)
         return {**means, **self.images.score(x0_hat)}
+
+    def train_step(self) -> None:
+        """One step of an epoch, on what it draws itself; nothing in it waits for the device."""
+        x_t, t, x_0 = draw_pairs(
+            self.images,
+            self.config.batch_size,
+            self.config.patch_px,
+            self.config.share_at_T,
+            self.descent.generator,
+        )
+        with self.descent.autocast():
+            loss = losses.restoration_pixel(x_0, self.descent.module(x_t, t))  # Eq. 3
+        self.descent.step(loss)
 
     @property
     def epoch(self) -> int:

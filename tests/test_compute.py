@@ -1,0 +1,224 @@
+"""How every trained stage computes: it never waits for the device, and takes its settings."""
+
+import os
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dehazing.models.degrader import Discriminator
+from dehazing.pipeline.execute import build, context_of, execute
+from dehazing.pipeline.execution import Execution
+from dehazing.stages.compute import Compute, lay_out, settle
+from dehazing.stages.descent import Descent
+from tests import tiny_series
+
+BRIEF = {"num_epochs": 1, "steps_per_epoch": 2, "batch_size": 2, "patch_px": 32}
+LADDER = {"latent_channels": [2, 2, 2], "width": 8}
+CONFIGS = {
+    "unet": {"base": 4, "depth": 2},
+    "hdn": {**LADDER, "num_samples": 2, "kl_ramp": 0.5, "skip_norm": 100.0},
+    "hvae": {**LADDER, "free_nats": 0.1},
+    "restorer": {"width": 8, "latent_noise": 0.1, "lambda_decoder": 0.1},
+    "degrader": {"width": 8, "discriminator_width": 8, "pool_size": 3, "anchor": "z_T", "latent_noise": 0.1},
+    "shared": {"width": 8, "discriminator_width": 8, "pool_size": 3, "shared": True},
+    "pixels": {"width": 8, "discriminator_width": 8, "pool_size": 3, "domain": "pixels"},
+}
+KIND_OF = {"shared": "degrader", "pixels": "degrader"}
+
+
+def execution(name, **compute):
+    config = {**BRIEF, **CONFIGS[name], "compute": compute}
+    kind = KIND_OF.get(name, name)
+    roles = {"restorer": ("hvae",), "degrader": ("hvae", "restorer")}.get(kind, ())
+    roles = ("unet",) if name == "pixels" else roles
+    return Execution(kind, config, tiny_series.NAME, 0, {role: execution(role).address for role in roles})
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory):
+    """A stage before its first epoch, by its name and how it computes."""
+    store = tiny_series.publish(tmp_path_factory.mktemp("compute"))
+
+    @cache
+    def upstreams(name):
+        for role in execution(name).upstreams:
+            upstreams(role)
+            execute(execution(role), store)
+
+    def made(name, **compute):
+        upstreams(name)
+        asked = execution(name, **compute)
+        return build(asked, context_of(asked, store, "cpu"))
+
+    yield made
+    settle(Compute(), "cpu")
+
+
+def an_epoch(stage):
+    torch.manual_seed(0)  # what a network draws itself
+    return stage.train_epoch()
+
+
+class Waits(TorchDispatchMode):
+    """Notes what on a GPU would wait for it, or copy between it and the host, whoever asks for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+        self._python = _Python(self.found)
+
+    def __enter__(self):
+        self._python.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *raised):
+        super().__exit__(*raised)
+        self._python.__exit__(*raised)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        masks = args[1] if name in ("index", "index_put", "index_put_") else ()
+        if (
+            name in ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "repeat_interleave")
+            or (name == "_to_copy" and (kwargs or {}).get("device") not in (None, args[0].device))
+            or any(mask is not None and mask.dtype == torch.bool for mask in masks)
+        ):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+class _Python(TorchFunctionMode):
+    """Some of it never reaches torch's operators where the device is the CPU."""
+
+    def __init__(self, found):
+        super().__init__()
+        self.found = found
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in (torch.Tensor.tolist, torch.Tensor.cpu, torch.Tensor.numpy, torch.from_numpy):
+            self.found.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda x: x.sum().item(),
+        lambda x: float(x.sum()),
+        lambda x: bool(x.sum() > 0),
+        lambda x: x.tolist(),
+        lambda x: x[x > 0],
+        lambda x: x.masked_select(x > 0),
+        lambda x: x.to("meta"),
+        lambda x: x * torch.tensor([1.0, 2.0]),
+        lambda x: range(3)[x.long()[0]],
+        lambda x: x.__setitem__(x > 0, x[0]),
+    ],
+)
+def test_what_waits_is_noticed(wait):
+    with Waits() as waits:
+        wait(torch.rand(2))
+    assert waits.found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_training_step_waits_for_nothing(make, name, precision):
+    stage = make(name, precision=precision)
+    stage.train_step()  # what is drawn, made or looked up once
+    with Waits() as waits:
+        for _ in range(3):
+            stage.train_step()
+    assert waits.found == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_bfloat16_keeps_weights_and_moments_and_what_is_published_in_float32(make, name):
+    single, half = make(name), make(name, precision="bfloat16")
+    dtypes = set()
+    part = next(part for part in half.descent.module.modules() if isinstance(part, nn.Conv2d))
+    part.register_forward_hook(lambda module, inputs, output: dtypes.add(output.dtype))
+    metrics = [an_epoch(stage) for stage in (single, half)]
+    assert dtypes == {torch.bfloat16}
+    kept = [*half.descent.module.parameters(), *half.descent.averaged.parameters()]
+    kept += [moment for moments in half.descent.optimizer.state.values() for moment in moments.values()]
+    assert {tensor.dtype for tensor in kept} == {torch.float32}
+    assert metrics[1]["train/loss"] == pytest.approx(metrics[0]["train/loss"], rel=0.05, abs=0.02)
+    assert metrics[1]["train/loss"] != metrics[0]["train/loss"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_memory_format_changes_no_more_than_rounding(make, name):
+    plain, last = make(name), make(name, channels_last=True)
+    first, second = (an_epoch(stage) for stage in (plain, last))
+    assert second == pytest.approx(first, rel=1e-3, abs=1e-4)
+    strides = [weight.stride() for weight in last.descent.averaged.parameters() if weight.shape[2:] == (3, 3)]
+    assert any(stride[1] == 1 for stride in strides)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_computes_the_same():
+    def stepped(compute):
+        torch.manual_seed(0)
+        descent = Descent(nn.ModuleDict({"G": nn.Linear(3, 3)}), lr=0.1, num_steps=9, seed=0, compute=compute)
+        descent.step(descent.module["G"](torch.ones(2, 3)).square().mean())
+        return descent
+
+    plain, compiled = stepped(Compute()), stepped(Compute(compile=True))
+    assert compiled.module["G"]._compiled_call_impl and not compiled.averaged["G"]._compiled_call_impl
+    torch.testing.assert_close(compiled.state_dict()["module"], plain.state_dict()["module"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_stage_can_be_deterministic_and_the_next_one_need_not(make, name):
+    first, second = (an_epoch(make(name, deterministic=True)) for _ in range(2))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert first == second
+    make("unet")
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_determinism_is_asked_of_the_whole_process():
+    settle(Compute(deterministic=True), "cuda")
+    assert torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.benchmark
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
+    settle(Compute(), "cuda:1")
+    assert not torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.benchmark
+    settle(Compute(), "cpu")
+    assert not torch.backends.cudnn.benchmark
+
+
+def test_how_it_computes_is_part_of_what_it_is():
+    assert execution("unet").fingerprint == execution("unet", precision="float32").fingerprint
+    assert execution("unet").fingerprint != execution("unet", precision="bfloat16").fingerprint
+    with pytest.raises(ValueError, match=r"`precision` must be one of float32, bfloat16, but got 'half'"):
+        execution("unet", precision="half")
+    with pytest.raises(ValueError, match=r"unknown key `chanels_last`; the nearest valid key is `channels_last`"):
+        execution("unet", chanels_last=True)
+
+
+def test_weights_with_a_side_of_one_keep_their_strides():
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 2))
+    before = [weight.clone() for weight in module.parameters()]
+    lay_out(module, Compute(channels_last=True))
+    assert [module[i].weight.stride() for i in range(3)] == [(9, 9, 3, 1), (4, 1, 1, 1), (16, 1, 8, 4)]
+    assert all(torch.equal(*pair) for pair in zip(before, module.parameters(), strict=True))
+
+
+def test_a_discriminator_is_normed_in_float32_under_autocast():
+    torch.manual_seed(0)
+    critic, z = Discriminator((3,), 8, 2, shared=False), (torch.randn(2, 3, 8, 8),)
+    critic.eval()  # the norm's vectors stay as they are
+    (plain,) = critic(z, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        (half,) = critic(z, 1)
+    assert half.dtype == torch.float32 and not torch.equal(half, plain)
+    torch.testing.assert_close(half, plain, rtol=0.1, atol=0.05)
