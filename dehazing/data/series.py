@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +42,7 @@ class Series:
     regions_of_one_field: bool = False  # the splits are disjoint regions of a single field of view
     notes: tuple[str, ...] = ()  # what the reader has to say: sorted, left out, shifted, warned
     imaging: Imaging | None = None  # None: nobody knows it, as of an acquired series
+    simulated: Mapping[str, Any] | None = None  # the settings by which more such fields can be simulated
 
     @property
     def T(self) -> int:

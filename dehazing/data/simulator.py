@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.fft import irfft, irfft2, rfft2
@@ -23,6 +23,7 @@ from dehazing.data.objects import Lines, random_lines, read_stack
 from dehazing.data.places import Place, places_in_stack
 from dehazing.data.series import SPLITS, Field, Imaging, Series
 from dehazing.optics import Optics, kernels, padded_size, transfer_functions
+from dehazing.strict import to_mapping
 
 MAX_PX = 32768
 MAX_FIELDS = 1_000_000
@@ -140,6 +141,7 @@ def simulate(config: SimulatedConfig, progress: bool | None = None) -> Series:
         regions_of_one_field=config.object != "lines",
         notes=tuple(notes),
         imaging=Imaging(focal_psf(config), config.camera.offset),
+        simulated=to_mapping(config) if config.object == "lines" else None,
     )
 
 
@@ -175,21 +177,35 @@ def focal_plane_image(object_planes: np.ndarray, transfer: np.ndarray, focus: in
     return np.clip(irfft2(image, s=(size, size)), 0, None)
 
 
-def _fields_of_lines(config: SimulatedConfig) -> Iterator[tuple[str, int, np.ndarray]]:
+class Bench(NamedTuple):
+    """What lines are imaged with: transfer functions (L, D, Y, X//2 + 1) of the distances 0 … D - 1 planes from focus,
+    photons per µm of line in a voxel, the field within the padded image, and the shape (Z, Y, X) of the object.
+    """
+
+    transfer: np.ndarray
+    gain: float
+    crop: slice
+    shape: tuple[int, int, int]
+
+
+def bench(config: SimulatedConfig) -> Bench:
+    """The microscope of a series of lines; an in-focus line of brightness 1 peaks at the camera's `photons`."""
     size = padded_size(config.field_px, config.pad_px)
     depths_um = config.depths_um
     transfer = transfer_functions(config.optics, config.pinholes_au, depths_um, config.pixel_size_um, size)
-    # Photons per µm of line in a voxel, so that an in-focus line of brightness 1 peaks at `photons`.
     across_a_line = irfft(transfer[0, 0, 0], n=size)
     gain = config.camera.photons / (config.pixel_size_um * across_a_line.max())
     start = (size - config.field_px) // 2
-    crop = slice(start, start + config.field_px)
-    shape = (2 * len(depths_um) - 1, size, size)
+    return Bench(transfer, gain, slice(start, start + config.field_px), (2 * len(depths_um) - 1, size, size))
+
+
+def _fields_of_lines(config: SimulatedConfig) -> Iterator[tuple[str, int, np.ndarray]]:
+    transfer, gain, crop, shape = bench(config)
     for split in SPLITS:
         for index in range(getattr(config.num_fields, split)):
             rng = _rng(config, split, index, "object")
             volume = random_lines(config.lines, shape, config.dz_um, config.pixel_size_um, rng)
-            image = focal_plane_image(rfft2(volume), transfer, focus=len(depths_um) - 1)
+            image = focal_plane_image(rfft2(volume), transfer, focus=transfer.shape[1] - 1)
             yield split, index, gain * image[:, crop, crop]
 
 

@@ -45,6 +45,7 @@ class Config:
     batch_size: int = 8
     num_epochs: int = 18
     steps_per_epoch: int = 20
+    fresh_every: int = 0  # epochs after which the training fields are simulated anew, on the device; 0: never
     compute: Compute = field(default_factory=Compute)
 
     def __post_init__(self) -> None:
@@ -64,7 +65,7 @@ class Config:
                 "num_epochs",
                 "steps_per_epoch",
             ),
-            not_negative=("beta", "weight_decay", "free_nats", "skip_norm"),
+            not_negative=("beta", "weight_decay", "free_nats", "skip_norm", "fresh_every"),
             shares=("share_at_T", "ema_decay", "kl_ramp"),
             choices={"clean_target": CLEAN_TARGETS},
         )
@@ -81,7 +82,7 @@ class Stage:
 
     def __init__(self, config: Config, context: Context):
         self.config, self.device, self.seed = config, context.device, context.seed
-        self.images = Images(context.series, config.clean_target, context.device)
+        self.images = Images(context.series, config.clean_target, context.device, config.fresh_every, context.seed)
         self.architecture: dict[str, Any] = {
             "latent_channels": list(config.latent_channels),
             "width": config.width,
@@ -103,6 +104,7 @@ class Stage:
         self.final: dict[str, float] = {}
 
     def train_epoch(self) -> dict[str, float]:
+        self.images.renew(self.epoch)
         for _ in range(self.config.steps_per_epoch):
             self.train_step()
         return {**self.descent.read(), **self._validate(self.images.T, num_samples=2)}

@@ -44,6 +44,7 @@ class Config:
     batch_size: int = 8
     num_epochs: int = 12
     steps_per_epoch: int = 20
+    fresh_every: int = 0  # epochs after which the training fields are simulated anew, on the device; 0: never
     compute: Compute = field(default_factory=Compute)
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class Config:
         require(
             self,
             positive=("width", "lr", "clip_norm", "patch_px", "batch_size", "num_epochs", "steps_per_epoch"),
-            not_negative=("beta", "weight_decay", "free_nats", "skip_norm"),
+            not_negative=("beta", "weight_decay", "free_nats", "skip_norm", "fresh_every"),
             shares=("ema_decay", "kl_ramp"),
         )
         require_rising("log_var_range", self.log_var_range)
@@ -71,7 +72,7 @@ class Stage:
 
     def __init__(self, config: Config, context: Context):
         self.config = config
-        self.images = Images(context.series, "frame", context.device)
+        self.images = Images(context.series, "frame", context.device, config.fresh_every, context.seed)
         self.architecture: dict[str, Any] = {
             "latent_channels": list(config.latent_channels),
             "width": config.width,
@@ -93,6 +94,7 @@ class Stage:
         self.final: dict[str, float] = {}
 
     def train_epoch(self) -> dict[str, float]:
+        self.images.renew(self.epoch)
         for _ in range(self.config.steps_per_epoch):
             self.train_step()
         return {**self.descent.read(), **self._ceiling()}

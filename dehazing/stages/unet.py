@@ -36,13 +36,14 @@ class Config:
     batch_size: int = 8
     num_epochs: int = 15
     steps_per_epoch: int = 20
+    fresh_every: int = 0  # epochs after which the training fields are simulated anew, on the device; 0: never
     compute: Compute = field(default_factory=Compute)
 
     def __post_init__(self) -> None:
         require(
             self,
             positive=("base", "depth", "lr", "patch_px", "batch_size", "num_epochs", "steps_per_epoch"),
-            not_negative=("weight_decay",),
+            not_negative=("weight_decay", "fresh_every"),
             shares=("share_at_T", "ema_decay"),
             choices={"clean_target": CLEAN_TARGETS},
         )
@@ -58,7 +59,7 @@ class Stage:
 
     def __init__(self, config: Config, context: Context):
         self.config, self.device = config, context.device
-        self.images = Images(context.series, config.clean_target, context.device)
+        self.images = Images(context.series, config.clean_target, context.device, config.fresh_every, context.seed)
         self.architecture: dict[str, Any] = {"T": self.images.T, "base": config.base, "depth": config.depth}
         self.num_epochs = config.num_epochs
         network = UNet(**self.architecture).to(context.device)
@@ -75,6 +76,7 @@ class Stage:
         self.final: dict[str, float] = {}
 
     def train_epoch(self) -> dict[str, float]:
+        self.images.renew(self.epoch)
         for _ in range(self.config.steps_per_epoch):
             self.train_step()
         means = self.descent.read()
