@@ -1,5 +1,8 @@
 """Fields that are simulated on the device: the same microscope, the same distribution of objects, other draws."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,8 @@ from dehazing.data.archive import load_series, save_series
 from dehazing.data.camera import Camera
 from dehazing.data.objects import Lines
 from dehazing.data.simulator import NumFields, SimulatedConfig, bench, focal_plane_image, simulate
+from dehazing.pipeline.stage import Context
+from dehazing.stages import stage_module
 from dehazing.stages.images import Images
 
 SMALL = SimulatedConfig(
@@ -106,8 +111,31 @@ def test_images_are_renewed_by_epoch_whatever_came_before(series):
     assert torch.equal(fourth.validation, own.validation)
 
 
-def test_a_series_without_settings_is_refused():
-    from tests.test_failure import SERIES
-
+def test_a_series_without_settings_is_refused(series):
     with pytest.raises(ValueError, match="Fresh training fields need a simulated series of lines"):
-        fresh.FreshFields(SERIES, "cpu")
+        fresh.FreshFields(replace(series, simulated=None), "cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["unet", "hdn", "hvae"])
+def test_a_stage_that_goes_on_sees_the_fields_that_an_undisturbed_one_sees(series, kind):
+    module = stage_module(kind)
+    config = module.Config(fresh_every=2, num_epochs=4, steps_per_epoch=1, batch_size=2, patch_px=32)
+
+    def made():
+        torch.manual_seed(0)
+        return module.Stage(config, Context(series, {}, 3, "cpu"))
+
+    def epoch(stage):
+        torch.manual_seed(stage.epoch)  # what a network draws itself
+        return stage.train_epoch()
+
+    whole = made()
+    before = whole.images.train.clone()
+    metrics = [epoch(whole) for _ in range(4)]
+    assert not torch.equal(whole.images.train, before)
+    first, second = made(), made()
+    for _ in range(3):
+        epoch(first)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert epoch(second) == metrics[3]
