@@ -14,6 +14,7 @@ from dehazing.pipeline.execute import build, context_of, execute
 from dehazing.pipeline.execution import Execution
 from dehazing.stages.compute import Compute, lay_out, settle
 from dehazing.stages.descent import Descent
+from dehazing.strict import from_mapping
 from tests import tiny_series
 
 BRIEF = {"num_epochs": 1, "steps_per_epoch": 2, "batch_size": 2, "patch_px": 32}
@@ -156,11 +157,18 @@ def test_bfloat16_keeps_weights_and_moments_and_what_is_published_in_float32(mak
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_memory_format_changes_no_more_than_rounding(make, name):
-    plain, last = make(name), make(name, channels_last=True)
+    plain, last = make(name, channels_last=False), make(name, channels_last=True)
     first, second = (an_epoch(stage) for stage in (plain, last))
     assert second == pytest.approx(first, rel=1e-3, abs=1e-4)
     strides = [weight.stride() for weight in last.descent.averaged.parameters() if weight.shape[2:] == (3, 3)]
     assert any(stride[1] == 1 for stride in strides)
+
+
+def test_a_stage_prefers_a_memory_format_where_none_is_asked_for():
+    assert Compute().preferring(channels_last=True) == Compute(channels_last=True)
+    assert Compute(channels_last=False).preferring(channels_last=True) == Compute(channels_last=False)
+    half = from_mapping(Compute, {"precision": "bfloat16", "channels_last": None}, "compute")
+    assert half.preferring(channels_last=True) == Compute("bfloat16", channels_last=True)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -18,13 +18,17 @@ class Compute:
     """How training steps are computed, and when a loss counts as run away. Validation is always in float32."""
 
     precision: str = "float32"  # bfloat16: of forward pass and loss; weights and moments stay float32
-    channels_last: bool = False  # memory format of the convolutions' weights
+    channels_last: bool | None = None  # memory format of the convolutions' weights; null: what is faster for the stage
     compile: bool = False  # the networks by torch.compile; slow to start, and rounds differently
     deterministic: bool = False  # refuses what does not repeat itself to the bit on a GPU; slower there
     runaway: float = 1000.0  # an epoch's median loss above so many times the first epoch's has run away; 0: none has
 
     def __post_init__(self) -> None:
         require(self, not_negative=("runaway",), choices={"precision": PRECISIONS})
+
+    def preferring(self, channels_last: bool) -> Compute:
+        """With the memory format that benchmarks/steps.py found faster for a network, where none is asked for."""
+        return replace(self, channels_last=channels_last) if self.channels_last is None else self
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """The context of forward pass and loss."""

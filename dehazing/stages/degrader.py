@@ -110,7 +110,7 @@ class Stage:
                 weight_decay=0.0,
                 ema_decay=config.ema_decay,
                 betas=(config.beta1, 0.999),
-                compute=config.compute,
+                compute=config.compute.preferring(channels_last=True),
             )
             for module in (pair, critics)
         )

@@ -71,7 +71,7 @@ class Stage:
             context.seed,
             config.weight_decay,
             config.ema_decay,
-            compute=config.compute,
+            compute=config.compute.preferring(channels_last=True),
         )
         self.final: dict[str, float] = {}
 
