@@ -82,8 +82,10 @@ def random_lines(
     s = torch.arange(math.ceil(lines.length_um[1] / STEP_UM), device=device) * STEP_UM  # (S,) along the line
     direction = azimuth[:, None] + turn * s + wobble * torch.sin(s)
 
+    sums = torch.ones(len(s), len(s), device=device).triu()  # `cumsum` on a GPU does not repeat itself to the bit
+
     def along(velocity: Tensor, middle: Tensor, voxel_um: float) -> Tensor:
-        path = velocity.cumsum(1) * STEP_UM / voxel_um
+        path = velocity @ sums * STEP_UM / voxel_um
         return path - path.mean(1, keepdim=True) + middle[:, None]
 
     z = along(tilt.sin() * torch.ones_like(s), uniform(-0.5, num_z - 0.5, num), dz_um)
