@@ -90,8 +90,8 @@ def _require_one_hvae(study: Study, studies: Mapping[str, Study]) -> None:
         theirs = _hvae_of(studies[other])
         if own is not None and theirs not in (None, own):
             raise ValueError(
-                f"{study.name}.yaml: upstreams: what `{study.name}` builds on must share one HVAE, but its own is that of "
-                f"`{own}` and `{role}` is filled by `{other}`, which takes that of `{theirs}`."
+                f"{study.name}.yaml: upstreams: all must share the latents of one HVAE, but `hvae` is that of "
+                f"`{own}`, and the {role} of `{other}` is trained on that of `{theirs}`."
             )
 
 

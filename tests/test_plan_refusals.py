@@ -7,10 +7,12 @@ from pathlib import Path
 
 import optuna
 import pytest
+import yaml
 
 from studies import journal
 from studies.__main__ import main
 from studies.planning.plan import plan_of
+from studies.reading import FOLDER
 from tests.planning import OWN, SMOKE, investigation, plan, planned
 
 
@@ -125,3 +127,34 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path, capsys: pytest.Captur
     code, _, err = plan(capsys, tmp_path / "results", first, second, *SMOKE)
     assert code == 2 and "are both named `mine`" in err
     assert plan(capsys, tmp_path / "results", first, first, *SMOKE)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ("degrader", "second"),
+            "degrader.yaml: upstreams: all must share the latents of one HVAE, but `hvae` is that of",
+        ),
+        (("iterative", "second"), "iterative.yaml: upstreams: all must share"),
+        (("degrader", "first"), ""),
+    ],
+)
+def test_a_restorer_of_another_hvae_is_refused(
+    words: tuple[str, str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two studies of HVAEs with the same groups, and a restorer of the second or the first."""
+    shipped = {name: yaml.safe_load((FOLDER / f"{name}.yaml").read_text()) for name in ("hvae", "restorer")}
+    (tmp_path / "second.yaml").write_text(yaml.safe_dump(shipped["hvae"]))
+    own = {**shipped["restorer"], "upstreams": {"hvae": "second" if words[1] == "second" else "hvae"}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own))
+    files = [str(tmp_path / f"{name}.yaml") for name in ("second", "own")]
+    code, out, err = plan(
+        capsys, tmp_path / "results", words[0], *files, *SMOKE, "--set", f"{words[0]}.upstreams.restorer=own"
+    )
+    if not sentence:
+        assert code == 0, err
+        return
+    assert code == 2 and out == "" and sentence in err and err.count("\n") == 1
+    assert "`hvae`, and the restorer of `own` is trained on that of `second`" in err
+    assert not (tmp_path / "results").exists()

@@ -59,7 +59,7 @@ class Series:
                 for level, image in enumerate(images):
                     if not is_finite(image):
                         raise ValueError(
-                            f"Every {what} must be finite, but field {field.name} holds NaN or infinity at level {level}."
+                            f"Every {what} must be finite, but {field.name} holds NaN or infinity at level {level}."
                         )
         for level, (offset, scale) in enumerate(zip(self.offset, self.scale, strict=True)):
             if not (math.isfinite(offset) and 0 < scale < math.inf):

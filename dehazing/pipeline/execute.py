@@ -99,9 +99,7 @@ def _epochs(
     with clock.of("store"):
         state = checkpoint.latest(partial)
     if state is not None:
-        require_fit(
-            stage.state_dict(), state["stage"], f"The checkpoint in {partial} must fit the settings of its stage"
-        )
+        require_fit(stage.state_dict(), state["stage"], f"The checkpoint in {partial} must fit its stage's settings")
         stage.load_state_dict(state["stage"])
         history = state["history"][: stage.epoch]  # an evaluation starts over
         seconds_before = state["seconds"]

@@ -15,12 +15,12 @@ def require_fit(wanted: Any, found: Any, what: str) -> None:
     """ValueError, with the first keys and shapes that differ, unless a tree of weights has the shape of another.
 
     Trees are as a `state_dict` nests them. What is empty in `wanted`, such as an optimiser's moments before its first
-    step, may hold anything. what: the beginning of the sentence, as "The weights must fit their settings".
+    step, may hold anything. what: the beginning of the sentence, as "The checkpoint must fit its settings".
     """
     first = list(islice(differences(wanted, found), NAMED + 1))
     if first:
         more = " and more" if len(first) > NAMED else ""
-        raise ValueError(f"{what}, but do not: {'; '.join(first[:NAMED])}{more}.")
+        raise ValueError(f"{what}, but does not: {'; '.join(first[:NAMED])}{more}.")
 
 
 def differences(wanted: Any, found: Any, where: str = "") -> Iterator[str]:

@@ -15,9 +15,10 @@ def require_latents_of(hvae: Path, trained: Mapping[str, Path]) -> None:
     trained: role → folder. Networks that know no HVAE are not asked. Channels may agree all the same, so the
     fingerprints are compared.
     """
-    known = manifest.parsed((hvae / manifest.NAME).read_bytes())
+    path = hvae / manifest.NAME
+    known = manifest.parsed(path.read_bytes()) if path.is_file() else None
     if known is None:
-        raise ValueError(f"{hvae} must be a published HVAE, but its manifest is not complete.")
+        raise ValueError(f"{hvae} must be a published HVAE, but has no complete manifest.")
     for role, folder in trained.items():
         address = json.loads((folder / "config.json").read_bytes())["upstreams"].get("hvae")
         if address not in (None, known["address"]):

@@ -44,7 +44,7 @@ def load(folder: Path, device: str = "cpu") -> Any:
         raise ValueError(f"{folder}: a network must be one of {', '.join(NETWORKS)}, but is {name!r}.")
     network = getattr(importlib.import_module(NETWORKS[name]), name)(**described["arguments"])
     tensors = safetensors.torch.load_file(folder / "weights.safetensors")
-    require_fit(network.state_dict(), tensors, f"The weights in {folder} must fit their architecture.json")
+    require_fit(network.state_dict(), tensors, f"The network in {folder} must fit its architecture.json")
     network.load_state_dict(tensors)
     return network.requires_grad_(False).eval().to(device)
 
