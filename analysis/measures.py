@@ -14,6 +14,7 @@ from analysis.variants import degrader, is_variant, one_shot_methods, ordered
 
 NUM_BANDS = 4
 BAND_EDGES = tuple(band / (2 * NUM_BANDS) for band in range(NUM_BANDS + 1))  # cycles/px; the corners are in the last
+BAND_NAMES = tuple(f"{band + 1}: {BAND_EDGES[band]:g}–{BAND_EDGES[band + 1]:g}" for band in range(NUM_BANDS))
 NOT_FINITE = "Not every prediction of it is finite: the loop diverged."
 NOT_MEASURED = "It was not measured on these fields."
 COLUMNS = ("method", "measure", "unit", "better", "mean", "seed_low", "seed_high", "num_fields", "note")
@@ -26,26 +27,26 @@ class Measure(NamedTuple):
     group: str  # the heading that it stands under
     title: str
     unit: str
-    better: str
+    better: str  # ↑ higher, ↓ lower, → nearer to a number
     decimals: int = 2
 
 
 def _of_bands(column: str, group: str, unit: str, better: str) -> Iterator[Measure]:
     for band in range(NUM_BANDS):
-        yield Measure(f"{column}_{band}", group, f"{BAND_EDGES[band]:g}–{BAND_EDGES[band + 1]:g}", unit, better)
+        yield Measure(f"{column}_{band}", group, str(band + 1), unit, better)
 
 
 STRUCTURE = "structural similarity"
 MEASURES = (
-    Measure("ssim", STRUCTURE, "SSIM", "of 1", "higher", 3),
-    Measure("ms_ssim", STRUCTURE, "MS-SSIM", "of 1", "higher", 3),
-    Measure("micro_ms3im", STRUCTURE, "MicroMS3IM", "of 1", "higher", 3),
-    *_of_bands("band", "error by frequency", "of the reference's energy", "lower"),
-    *_of_bands("power", "power by frequency", "of the reference's", "nearer to 1"),
-    *_of_bands("coherence", "coherence by frequency", "of 1", "higher"),
-    Measure("frc_px", "finest true detail", "FRC at 1/7", "cycles/px, at most 0.5", "higher", 3),
-    Measure("background", "background", "residue", "% of the range", "nearer to 0", 1),
-    Measure("line_f1", "lines", "F1", "of 1", "higher", 3),
+    Measure("ssim", STRUCTURE, "SSIM", "of 1", "↑", 3),
+    Measure("ms_ssim", STRUCTURE, "MS-", "of 1", "↑", 3),
+    Measure("micro_ms3im", STRUCTURE, "Micro", "of 1", "↑", 3),
+    *_of_bands("band", "error in band", "ratio of energies", "↓"),
+    *_of_bands("power", "power in band", "ratio", "→ 1"),
+    *_of_bands("coherence", "coherence in band", "of 1", "↑"),
+    Measure("frc_px", "detail", "FRC", "1/px", "↑", 3),
+    Measure("background", "residue", "dark", "%", "→ 0", 1),
+    Measure("line_f1", "lines", "F1", "of 1", "↑", 3),
 )
 
 
@@ -123,7 +124,7 @@ def laid_out(table: pd.DataFrame) -> MeasuresTable | None:
         columns.append((measure, mark(partial[0]) if partial else ""))
         for method, mean, note in zip(rows["method"], rows["mean"], rows["note"], strict=True):
             is_there = math.isfinite(mean)
-            cells[method].append(Cell(f"{mean:.{measure.decimals}f}") if is_there else Cell("–", mark(note)))
+            cells[method].append(Cell(_number(mean, measure.decimals)) if is_there else Cell("–", mark(note)))
     headings = [(members[0], len(members)) for members in _by_group(shown)]
     sections = [(of, [(name, cells[name]) for name in names]) for of, names in groupby(cells, _section)]
     return MeasuresTable(headings, columns, sections, {letter: sentence for sentence, letter in notes.items()})
@@ -134,6 +135,13 @@ def _shown(column: str, values: pd.Series) -> pd.Series:
     if column == "frc_px":
         return 1 / values
     return 100 * values if column == "background" else values
+
+
+def _number(value: float, decimals: int) -> str:
+    """Short where a loop that diverged makes it long: 0.26, 37, 5e3."""
+    if abs(value) < 10:
+        return f"{value:z.{decimals}f}"
+    return f"{value:.0f}" if abs(value) < 999.5 else f"{value:.0e}".replace("e+0", "e")
 
 
 def _by_group(shown: Sequence[Measure]) -> Iterator[list[Measure]]:

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from analysis import facts, figures, pictures
 from analysis.gap import gaps
 from analysis.gate import gate
-from analysis.measures import MeasuresTable, laid_out, measures
+from analysis.measures import BAND_NAMES, MeasuresTable, laid_out, measures
 from analysis.overhead import Account, account
 from analysis.samples import Records, samples_figure, samples_sentences, samples_table
 from analysis.spectrum import spectrum_figure, spectrum_table
@@ -56,7 +56,7 @@ ALT = {
     "examples": "One test field as the input, UNet, HDN and every variant show it, and what it is scored against",
     "example_steps": "The same field as some variants predict it, level by level",
     "drift_per_step": "Distance of the loop's latent from the true latent at every level, for every variant",
-    "power_by_frequency": "Power of the baselines, two loops and the ceiling over the reference's, by spatial frequency",
+    "power_by_frequency": "Power of the baselines, two loops and the ceiling over the reference's, by frequency",
     "coherence_by_frequency": "Coherence of the baselines, two loops and the ceiling with the reference, by frequency",
     "hdn_samples": "PSNR of the mean of HDN's samples by their number, and its error against the samples' spread",
     "one_step_errors": "Error of one step of each degrader from the true clean latent, by level",
@@ -206,6 +206,7 @@ def _page(
         samples=samples,
         classical=classical,
         measured=measured,
+        band_names=BAND_NAMES,
         minutes=float(confirmation.get("seconds") or 0) / 60,
     )
 

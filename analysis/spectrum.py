@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import NullLocator
 
 from analysis.figures import LINES
 from analysis.measures import BAND_EDGES, NUM_BANDS, at_the_end
@@ -46,7 +46,7 @@ def spectrum_figure(table: pd.DataFrame, quantity: str, source: str) -> Figure:
         rows = table[table["variant"] == name]
         middles = (rows["low"] + rows["high"]) / 2
         ink, style = _ink(name, source)
-        label = title(name) + (" (the source's loop)" if name == source else " (the best loop)" * is_variant(name))
+        label = title(name) + (" (the source's)" if name == source else " (the best)" * is_variant(name))
         axes.fill_between(middles, rows["seed_low"], rows["seed_high"], color=ink, alpha=0.13, linewidth=0)
         axes.plot(middles, rows[quantity], color=ink, linestyle=style, marker="o", markersize=3.5, label=label)
     axes.set_xticks(BAND_EDGES, [f"{edge:g}" for edge in BAND_EDGES])
@@ -57,11 +57,10 @@ def spectrum_figure(table: pd.DataFrame, quantity: str, source: str) -> Figure:
         axes.set_yscale("log")
         low, high = table["seed_low"].min(), table["seed_high"].max()
         axes.set_ylim(max(1 / WIDEST, min(0.5, 0.8 * low)), min(WIDEST, max(2.0, 1.25 * high)))
-        axes.set_yticks(
-            [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10) if axes.get_ylim()[0] <= tick <= axes.get_ylim()[1]]
-        )
-        axes.yaxis.set_major_formatter(ScalarFormatter())
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        low, high = axes.get_ylim()
+        ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if low <= tick <= high]
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(min(0.0, table["seed_low"].min()), 1.03)
     axes.spines[["top", "right"]].set_visible(False)
