@@ -15,8 +15,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from analysis import facts, figures, pictures
 from analysis.gap import gaps
 from analysis.gate import gate
+from analysis.measures import BAND_NAMES, MeasuresTable, laid_out, measures
 from analysis.overhead import Account, account
 from analysis.samples import Records, samples_figure, samples_sentences, samples_table
+from analysis.spectrum import spectrum_figure, spectrum_table
 from analysis.table import Row, gap_rows, gap_table
 from analysis.trajectories import (
     Confirmation,
@@ -26,6 +28,7 @@ from analysis.trajectories import (
     read_latent_space,
     read_one_step_errors,
     read_records,
+    read_refused,
     read_trajectories,
 )
 from analysis.trials import read_trials
@@ -53,6 +56,8 @@ ALT = {
     "examples": "One test field as the input, UNet, HDN and every variant show it, and what it is scored against",
     "example_steps": "The same field as some variants predict it, level by level",
     "drift_per_step": "Distance of the loop's latent from the true latent at every level, for every variant",
+    "power_by_frequency": "Power of the baselines, two loops and the ceiling over the reference's, by frequency",
+    "coherence_by_frequency": "Coherence of the baselines, two loops and the ceiling with the reference, by frequency",
     "hdn_samples": "PSNR of the mean of HDN's samples by their number, and its error against the samples' spread",
     "one_step_errors": "Error of one step of each degrader from the true clean latent, by level",
 }
@@ -73,20 +78,24 @@ def write_report(root: Path | str, experiment: str) -> Path:
     trials = read_trials(root, experiment)
     samples, classical = (read_records(root, confirmation, name) for name in ("hdn_samples", "classical"))
     gap = gaps(trajectories)
+    measured = measures(trajectories, read_refused(root, confirmation))
     folder = root / experiment / "report"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         gap.to_csv(folder / "gap.csv", index=False)
+        measured.to_csv(folder / "measures.csv", index=False)
         trajectories.to_parquet(folder / "trajectories.parquet", index=False)
         trials.to_parquet(folder / "trials.parquet", index=False)
         blind = chosen_is_blind(confirmation)
         drawn = draw(trajectories, one_step, images, folder / "figures", blind, samples, space)
+        drawn |= _draw_spectra(trajectories, gap, folder / "figures")
         page = folder / "index.html"
         page.write_text(
             _page(
                 *(confirmation, gap, trajectories, one_step, space, trials, drawn, account(root, experiment)),
                 samples_sentences(samples),
                 facts.classical_settings(next(iter(classical.values()), {})),
+                laid_out(measured),
             ),
             encoding="utf-8",
         )
@@ -134,6 +143,20 @@ def draw(
     return drawn
 
 
+def _draw_spectra(trajectories: pd.DataFrame, gap: pd.DataFrame, folder: Path) -> dict[str, Path]:
+    loops = [row.variant for row in facts.source_and_best(gap_rows(gap, int(gap["step"].max()), trajectories))]
+    present = set(trajectories["variant"])
+    ceiling = next((name for name in ("ceiling_truth", "ceiling_frame") if name in present), "")
+    names = [name for name in dict.fromkeys((*BASELINES, *loops, ceiling)) if name in present]
+    drawn = {}
+    for quantity in ("power", "coherence"):
+        table = spectrum_table(trajectories, quantity, names)
+        if len(table):
+            name = f"{quantity}_by_frequency"
+            drawn[name] = figures.write(spectrum_figure(table, quantity, (loops or [""])[0]), table, folder, name)
+    return drawn
+
+
 def _page(
     confirmation: Confirmation,
     gap: pd.DataFrame,
@@ -145,6 +168,7 @@ def _page(
     time: Account | None,
     samples: list[str],
     classical: list[str],
+    measured: MeasuresTable | None,
 ) -> str:
     final_step = int(gap["step"].max())
     rows = {metric: gap_rows(gap, final_step, trajectories, metric) for metric in ("psnr", "psnr_ri")}
@@ -181,6 +205,8 @@ def _page(
         time=time,
         samples=samples,
         classical=classical,
+        measured=measured,
+        band_names=BAND_NAMES,
         minutes=float(confirmation.get("seconds") or 0) / 60,
     )
 

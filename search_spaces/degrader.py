@@ -20,10 +20,11 @@ RANGES: dict[str, dict[str, Any]] = {
     "lr": {"low": 2e-4, "high": 4e-3, "log": True},
     "latent_noise": {"low": 0.0, "high": 0.2},
 }
-# fixed: domain, widths, pool, averaging, patches, batches and length of training; set in the study's `config`
+# fixed: domain, widths, pool, averaging, patches, batches and length of training;
+# set in the study's `config`, or searched where its `space` gives them a range
 
 
 def space(trial: Trial, ranges: Ranges = RANGES) -> None:
     """Blind or anchored, per step or shared, the weights of Eq. 15's terms and of a term to the pair."""
-    for name in RANGES:
+    for name in ranges:
         suggest(trial, name, ranges)

@@ -79,11 +79,13 @@ class Study:
     upstreams: role of the stage → study that fills it. joint: role → the stage that fills it, searched with this one:
     its parameters are called "role/name", and only what a trial changes is made anew; such a study is not confirmed.
     config: settings of the stage's Config that differ from its defaults. space: overrides of the ranges of the stage's
-    search space; a plain value fixes a parameter. points: suggestions to try first, by parameter; what a point leaves
-    out is sampled. controls: instances trained beside the chosen one at confirmation, with the chosen settings but for
-    these. scheduler: stopping trials early, by successive halving (asha) or against the median of those before, after
-    `grace_epochs`. batch: trials of the stage `iterative` that one process evaluates together. Besides num_trials,
-    max_hours (of wall time, over all runs) and max_gpu_hours (of the trials) end the asking for more trials.
+    search space; a plain value fixes a parameter. Any other setting of the stage is searched where `space` gives it a
+    range (or names it, where search_spaces has one at hand), whatever `config` says. points: suggestions to try first,
+    by parameter; what a point leaves out is sampled. controls: instances trained beside the chosen one at
+    confirmation, with the chosen settings but for these. scheduler: stopping trials early, by successive halving (asha)
+    or against the median of those before, after `grace_epochs`. batch: trials of the stage `iterative` that one process
+    evaluates together. Besides num_trials, max_hours (of wall time, over all runs) and max_gpu_hours (of the trials)
+    end the asking for more trials.
     """
 
     name: str

@@ -129,6 +129,8 @@ def evaluation(seed, T, num_fields, variants):
                 | {"psnr_ri": psnr + 0.2, "ssim": psnr / 40, "mse": 10 ** (-psnr / 10)}
                 | {f"band_{k}": 0.05 * (k + 1) for k in range(4)}
                 | {f"power_{k}": 1 - 0.1 * k for k in range(4)}
+                | {f"coherence_{k}": 1 - 0.2 * k for k in range(4)}
+                | {"ms_ssim": psnr / 45, "micro_ms3im": psnr / 50, "frc_px": 2.5, "background": 0.01, "line_f1": 0.9}
                 | {"drift": drift, "drift_cosine": 1 - drift, "norm_ratio": 1 - drift / 2}
             )
 

@@ -43,11 +43,12 @@ BOTH = {  # an own study that searches the degrader and the loop together
     "sampler": "random",
     "scales": {"smoke": {"num_trials": 2}},
 }
-PAIR = {  # the restorer and its autoencoder together, and a degrader on what that chose
+PAIR = {  # the degrader and its restorer together, and a loop on what that chose
     "question": "Which pair?",
-    "kind": "restorer",
-    "joint": {"hvae": {}},
-    "objective": {"metric": "val/psnr", "mode": "max"},
+    "kind": "degrader",
+    "upstreams": {"hvae": "hvae", "unet": "unet"},
+    "joint": {"restorer": {}},
+    "objective": {"metric": "val/psnr_direct", "mode": "max"},
     "sampler": "random",
     "scales": {"smoke": {"num_trials": 2}},
 }
@@ -95,15 +96,15 @@ def test_a_study_that_searches_stages_jointly_is_no_part_of_the_confirmation(tmp
 
 
 def test_what_builds_on_a_jointly_searched_stage_is_not_confirmed_either(tmp_path: Path) -> None:
-    above = {**yaml.safe_load((CHECKOUT / "studies" / "degrader.yaml").read_text()), "controls": {}}
-    above["upstreams"] = {"hvae": "hvae", "restorer": "pair", "unet": "unet"}
+    above = {**yaml.safe_load((CHECKOUT / "studies" / "iterative.yaml").read_text()), "controls": {}}
+    above["upstreams"] = {**above["upstreams"], "degrader": "pair"}
     names = ["all", own(tmp_path, "pair", PAIR), own(tmp_path, "above", above)]
     reasons = unconfirmed(read_studies(names, "smoke"))
     assert list(reasons) == ["pair", "above"] and "builds on `pair`" in reasons["above"]
 
 
 def test_without_a_shipped_study_there_is_no_confirmation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = [own(tmp_path, "pair", PAIR), own(tmp_path, "iterative", {"upstreams": {"restorer": "pair"}})]
+    files = [own(tmp_path, "pair", PAIR), own(tmp_path, "iterative", {"upstreams": {"degrader": "pair"}})]
     investigation = investigation_of(tmp_path, "all", *files)
     for study in investigation.studies.values():
         plant(investigation, study)

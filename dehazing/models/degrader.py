@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from dehazing.levels import require_level
 from dehazing.models.restorer import LatentUNet
 
 Latent = tuple[Tensor, ...]
@@ -22,7 +23,7 @@ class Operator(nn.Module):
 
     def __init__(self, channels: Sequence[int], width: int, T: int, shared: bool, anchored: bool):
         super().__init__()
-        self.shared = shared
+        self.shared, self.T = shared, T
         self.anchored = anchored
         num_inputs = 2 if anchored else 1
         if shared:
@@ -32,6 +33,7 @@ class Operator(nn.Module):
 
     def forward(self, z: Latent, s: int, anchor: Latent | None = None) -> Latent:
         """G^(s+1)(z) of Eq. 14 and 19. An anchored operator needs the anchor; a blind one is given none."""
+        require_level(s, self.T, lowest=1, name="s")
         inputs = self._inputs(z, anchor)
         if self.shared:
             t = torch.full((len(z[0]),), s, device=z[0].device)
@@ -40,6 +42,7 @@ class Operator(nn.Module):
 
     def fit_linear(self, z: Latent, s: int, anchor: Latent | None, target: Latent) -> None:
         """Start the operator to level s as the least squares fit of the target, channel by channel."""
+        require_level(s, self.T, lowest=1, name="s")
         network, t = (self.networks[0], s) if self.shared else (self.networks[s - 1], 0)
         network.fit_linear(*self._inputs(z, anchor), target=target, t=t)
 
@@ -65,6 +68,7 @@ class Discriminator(nn.Module):
 
     def forward(self, z: Latent, s: int) -> list[Tensor]:
         """Scores of each group, (N, 1, h_i, w_i); 1 is real. A shared one is told the level by constant channels."""
+        require_level(s, self.T, lowest=1, name="s")
         if not self.shared:
             return [head(z_i) for head, z_i in zip(self.heads[s - 1], z, strict=True)]
         level = torch.nn.functional.one_hot(torch.tensor(s - 1), self.T).to(z[0])[None, :, None, None]

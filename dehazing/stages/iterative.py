@@ -26,6 +26,7 @@ from dehazing.stages.bounds import require
 from dehazing.stages.configuration import Configuration
 from dehazing.stages.degrader import one_step_errors
 from dehazing.stages.fields import Scored, fields_of
+from dehazing.stages.lineage import require_latents_of
 from dehazing.stages.loop_domain import DOMAINS, NEEDS, LoopDomain
 from dehazing.stages.one_step import CONTROLS, controls_of_one_step
 from dehazing.stages.scores import Columns, Table, concatenated, measured_images, measured_latents
@@ -91,6 +92,9 @@ class Stage:
     num_epochs = 1
 
     def __init__(self, config: Config, context: Context):
+        named = {one.degrader for one in config.configurations if one.has_G and one.domain == "latents"}
+        trained = {role: context.upstreams[role] for role in ("restorer", *sorted(named))}
+        require_latents_of(context.upstreams["hvae"], trained)
         self.config, self.context, self.epoch = config, context, 0
         self.fields = fields_of(context.series, config.split, context.device)
         self.final: dict[str, float] = {}

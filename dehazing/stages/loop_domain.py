@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from dehazing.data.latents import Latent, at_level, encode_series
+from dehazing.levels import require_level
 from dehazing.models.blocks import pad_to_multiple
 from dehazing.stages import restorer, weights
+from dehazing.stages.lineage import require_latents_of
 
 DOMAINS = ("latents", "pixels")
 NEEDS = {"latents": ("hvae", "restorer"), "pixels": ("unet",)}
@@ -45,13 +47,9 @@ class LoopDomain:
             self.channels: tuple[int, ...] = PIXEL_CHANNELS
             self.stride = 1
         else:
+            require_latents_of(upstreams["hvae"], {"restorer": upstreams["restorer"]})
             self.hvae = load(upstreams["hvae"], device)
             self.restorer = load(upstreams["restorer"], device)
-            if tuple(self.restorer.channels) != tuple(self.hvae.latent_channels):
-                raise ValueError(
-                    f"R must have been trained on the latents of this HVAE, with groups of {self.hvae.latent_channels} "
-                    f"channels, but has {self.restorer.channels}."
-                )
             self.channels = self.hvae.latent_channels
             self.stride = 2 ** len(self.channels)
 
@@ -68,6 +66,7 @@ class LoopDomain:
     def R(self, z_t: Latent, t: int) -> Latent:
         """z0_hat = R(z_t, t) (Eq. 18)."""
         if self.domain == "pixels":
+            require_level(t, self.unet.T)
             return (self.unet(z_t[0], torch.full((len(z_t[0]),), t, device=z_t[0].device)),)
         return restorer.restore(self.restorer, z_t, t)
 

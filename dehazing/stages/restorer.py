@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dehazing import losses
 from dehazing.data.latents import Latent, at_level, crop_latents, encode_series
+from dehazing.levels import require_level
 from dehazing.models.restorer import LatentUNet
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
@@ -131,5 +132,6 @@ class Stage:
 @torch.no_grad()
 def restore(network: Any, z_t: Latent, t: int) -> Latent:
     """z0_hat = R(z_t, t) (Eq. 11), all samples at one level."""
+    require_level(t, network.T)
     level = torch.full((len(z_t[0]),), t, device=z_t[0].device)
     return network(z_t, t=level)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dehazing import losses
+from dehazing.levels import require_level
 from dehazing.models.unet import UNet
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
@@ -103,5 +104,6 @@ class Stage:
 @torch.no_grad()
 def restore(network: UNet | torch.nn.Module, x_t: Tensor, t: int) -> Tensor:
     """x0_hat = R(x_t, t) (Eq. 5) of images (N, Y, X) of one level, field by field to bound memory; (N, Y, X)."""
+    require_level(t, network.T)  # type: ignore[arg-type]
     level = torch.full((1,), t, device=x_t.device)
     return torch.cat([network(x[None, None], level)[:, 0] for x in x_t])
