@@ -13,6 +13,7 @@ from torch import Tensor
 from dehazing.models import hdn as posterior
 from dehazing.models.blocks import pad_to_multiple
 from dehazing.models.hvae import HVAE, Latent
+from dehazing.models.nafnet import NAFNet
 from dehazing.models.restorer import LatentUNet
 from dehazing.models.unet import UNet
 from dehazing.tiling import TILE_PX, Tiled
@@ -20,8 +21,8 @@ from dehazing.tiling import TILE_PX, Tiled
 Images = Callable[[Tensor], Tensor]
 
 
-def unet(network: UNet, t: int, tile_px: int = TILE_PX, device: str = "cpu") -> Images:
-    """R(x_t, t) of Eq. 5 for images (N, 1, Y, X) of any size."""
+def one_shot(network: UNet | NAFNet, t: int, tile_px: int = TILE_PX, device: str = "cpu") -> Images:
+    """R(x_t, t) of Eq. 5, the UNet's or NAFNet's, for images (N, 1, Y, X) of any size."""
 
     def call(x: Tensor) -> Latent:
         return (network(x, torch.full((len(x),), t, device=x.device)),)

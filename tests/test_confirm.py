@@ -37,7 +37,7 @@ SMALL = {"base": 4, "depth": 2, "patch_px": 32, "batch_size": 2, "num_epochs": 1
 BOTH = {  # an own study that searches the degrader and the loop together
     "question": "Which degrader and which loop together?",
     "kind": "iterative",
-    "upstreams": {"unet": "unet", "hdn": "hdn", "hvae": "hvae", "restorer": "restorer"},
+    "upstreams": {"unet": "unet", "nafnet": "nafnet", "hdn": "hdn", "hvae": "hvae", "restorer": "restorer"},
     "joint": {"degrader": {"config": {"num_epochs": 2}, "space": {"lambda_cyc": {"low": 1.0}}}},
     "objective": {"metric": "val/gap_db", "mode": "max"},
     "sampler": "random",
@@ -138,12 +138,12 @@ def test_studies_that_do_not_build_on_the_one_without_a_choice_are_searched(
 ) -> None:
     monkeypatch.setattr(Investigation, "_tell_again", lambda *_: None)  # MLflow knows them all
     investigation = investigation_of(tmp_path, "all")
-    for name in ("unet", "hdn", "hvae", "restorer"):  # the budget of each is spent, so nothing is executed
+    for name in ("unet", "nafnet", "hdn", "hvae", "restorer"):  # the budget of each is spent, so nothing is executed
         plant(investigation, investigation.studies[name], TrialState.FAIL if name == "unet" else TrialState.COMPLETE)
     investigation.addresses.clear()
     with pytest.raises(NothingChosen, match=r"chosen: unet; not searched, .*: degrader, iterative\."):
         investigation.search_all()
-    assert set(investigation.addresses) == {"hdn", "hvae", "restorer"}
+    assert set(investigation.addresses) == {"nafnet", "hdn", "hvae", "restorer"}
     said = capsys.readouterr().err
     assert "unet: no trial came to its end" in said and "degrader: not searched, as it builds on unet" in said
     assert len(investigation.failures) == 2, "the failed trials"

@@ -18,6 +18,7 @@ from torch import nn
 
 NETWORKS = {
     "UNet": "dehazing.models.unet",
+    "NAFNet": "dehazing.models.nafnet",
     "HVAE": "dehazing.models.hvae",
     "LatentUNet": "dehazing.models.restorer",
     "Operator": "dehazing.models.degrader",
