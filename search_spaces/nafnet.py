@@ -15,8 +15,8 @@ RANGES: dict[str, dict[str, Any]] = {
     "lr": {"low": 5e-4, "high": 8e-3, "log": True},
     "weight_decay": {"low": 1e-6, "high": 1e-2, "log": True},
 }
-# fixed: width, depth, blocks, window of the attention, averaging, patches, batches, length of training and target; set in
-# the study's `config`
+# fixed: width, depth, blocks, window of the attention, averaging, patches, batches, length of training and target; set
+# in the study's `config`
 
 
 def space(trial: Trial, ranges: Ranges = RANGES) -> None:
