@@ -17,10 +17,12 @@ import yaml
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from analysis import figures, variants
 from dehazing.data.dataset import read_dataset
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import lease
-from studies import journal
+from dehazing.stages import iterative
+from studies import conclusion, journal
 from studies.asking import DATASET
 from studies.conclusion import best_settings, conclude, instances_of, wanted_of
 from studies.confirm import check_names, unconfirmed
@@ -111,6 +113,12 @@ def test_without_a_shipped_study_there_is_no_confirmation(tmp_path: Path, capsys
     said = capsys.readouterr().err
     assert "`iterative` builds on `pair`, which is not confirmed" in said and "there is no confirmation" in said
     assert (tmp_path / "e" / "trials.json").is_file() and not (tmp_path / "e" / "confirm.json").exists()
+
+
+def test_evaluation_confirmation_and_report_have_the_same_baselines() -> None:
+    assert iterative.BASELINES == conclusion.BASELINES == variants.BASELINES
+    for name in iterative.BASELINES:
+        assert name in figures.LINES and variants.title(name) != name and not variants.is_variant(name)
 
 
 def test_the_best_settings_of_a_variant_hold_the_constraints() -> None:
