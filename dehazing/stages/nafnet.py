@@ -23,7 +23,7 @@ class Config:
     window: int = 5  # side of what attention averages over, in cells of 2^depth px
     share_at_T: float = 0.25  # of the draws, beside those that are uniform over the levels 1 … T
     # nuisance
-    lr: float = 2e-3
+    lr: float = 4e-3
     weight_decay: float = 1e-4
     ema_decay: float = 0.99
     # fixed
