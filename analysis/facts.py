@@ -112,6 +112,7 @@ def acceptance(trajectories: pd.DataFrame, one_step: pd.DataFrame) -> list[Fact]
     one_shot_R = next((name for name in ("stop", "direct", *_latent_variants(trajectories)) if name in present), "")
     comparisons = [
         ("The UNet gains over the input", "unet", "input", 5.0),
+        ("NAFNet lies over the UNet by", "nafnet", "unet", -0.5),
         ("HDN lies over the UNet by", "hdn", "unet", -2.0),
         ("The ceiling Dec(E(x₀)), truth in, lies over the UNet by", "ceiling_truth", "unet", None),  # `gate` judges it
         ("The ceiling Dec(E(x₀)), acquired frame in, lies over the UNet by", "ceiling_frame", "unet", None),
@@ -159,7 +160,7 @@ def _against(row: Row) -> str:
             low, high = sorted((sign * gap["ci_low"], sign * gap["ci_high"]))
             the = "the UNet" if name == "unet" else title(name)
             parts.append(f"{abs(gap['gap']):.1f} dB {side} {the} [{low:.1f}, {high:.1f}]")
-    return " and ".join(parts)
+    return ", ".join(parts[:-1]) + " and " * (len(parts) > 1) + "".join(parts[-1:])
 
 
 def _latent_variants(trajectories: pd.DataFrame) -> list[str]:

@@ -50,10 +50,10 @@ __all__ = ["gap_table", "write_report"]
 SHOWN_BY_STEP = 6  # variants whose pictures are shown level by level
 
 ALT = {
-    "psnr_per_step": "PSNR of the prediction at every level for every variant, with UNet and HDN as horizontal lines",
-    "psnr_ri_per_step": "Range-invariant PSNR at every level for every variant, with UNet and HDN as horizontal lines",
+    "psnr_per_step": "PSNR of the prediction at every level for every variant, with the baselines as horizontal lines",
+    "psnr_ri_per_step": "Range-invariant PSNR at every level for every variant, with the baselines as horizontal lines",
     "latent_space": "PSNR lost without each latent group, and share of test latents outside the usual range, by level",
-    "examples": "One test field as the input, UNet, HDN and every variant show it, and what it is scored against",
+    "examples": "One test field as the input, the baselines and every variant show it, and what it is scored against",
     "example_steps": "The same field as some variants predict it, level by level",
     "drift_per_step": "Distance of the loop's latent from the true latent at every level, for every variant",
     "power_by_frequency": "Power of the baselines, two loops and the ceiling over the reference's, by frequency",

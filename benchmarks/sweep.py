@@ -50,7 +50,14 @@ from studies.reading import FOLDER, read_studies
 
 FIELDS = {"train": 6, "validation": 16, "test": 1}
 BRIEF = {"num_epochs": 1, "steps_per_epoch": 4}
-UPSTREAMS = {"unet": (), "hdn": (), "hvae": (), "restorer": ("hvae",), "degrader": ("hvae", "restorer")}
+UPSTREAMS = {
+    "unet": (),
+    "nafnet": (),
+    "hdn": (),
+    "hvae": (),
+    "restorer": ("hvae",),
+    "degrader": ("hvae", "restorer"),
+}
 SEED = 0
 AT_LEAST, AT_MOST_DB = 5.0, 1e-3
 HAZE_ALPHA = (0.0, 0.1, 0.3, 0.6, 1.0)  # any that is no end: which calls are distinct does not depend on it
@@ -76,7 +83,7 @@ def made_upstreams(root: Path, **dataset: Any) -> tuple[str, dict[str, str]]:
 
 
 def drawn(num: int, space: str = "loops") -> list[dict[str, Any]]:
-    """So many distinct configurations, in the order of their draw. space: loops | quickstart | whole, see the module."""
+    """So many distinct configurations, in the order of their draw. space: loops | quickstart | whole."""
     sampling = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=SEED))
     unmatched = {"iterative": {"space": {"match": "none"}, "points": []}} if space == "loops" else {}
     shipped = space_of(read_studies(["iterative"], "quickstart", unmatched)["iterative"])

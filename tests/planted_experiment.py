@@ -13,7 +13,7 @@ from dehazing.pipeline.store import Store
 
 EXPERIMENT = "planted-quickstart"
 CLASSICAL = {"rolling_ball": 27.0, "richardson_lucy": 25.0, "unet_turned": 31.9}  # PSNR at T, where alone they stand
-UNET, HDN, INPUT, AUTOENCODED, CEILING = 31.7, 32.9, 24.0, 23.5, 38.0
+UNET, NAFNET, HDN, INPUT, AUTOENCODED, CEILING = 31.7, 32.1, 32.9, 24.0, 23.5, 38.0
 ENDS = {  # PSNR of the last prediction; all start at 31.5
     "direct": 30.2,
     "combine_z_previous": 30.9,
@@ -95,7 +95,7 @@ def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, re
             "degrader": {"number": 2, "value": 25.5, "config": {"anchor": "z_T"}, "params": {"lambda_cyc": 10.0}},
         },
         "loops": [{"name": "combine_z_first", "variant": "combine_z", "alpha": {"kind": "power", "exponent": 2.0}}],
-        "baselines": ["unet", "hdn"],
+        "baselines": ["unet", "nafnet", "hdn"],
         "git_commit": "abc1234",
         "command": "python -m studies run all",
         "seconds": 812.0,
@@ -138,6 +138,7 @@ def evaluation(seed, T, num_fields, variants):
         add("ceiling_frame", 0, T, CEILING)
         for k in range(T):
             add("unet", k, T - k, UNET + k)
+            add("nafnet", k, T - k, NAFNET + k)
             add("hdn", k, T - k, HDN + k)
             add("input", k, T - k, INPUT + k)
             add("autoencoded", k, T - k, AUTOENCODED + k)
@@ -224,6 +225,7 @@ def _examples(size, T, variants):
         "frame": truth + rng.normal(0, 0.05, truth.shape),
         "input": blurred(5) + 0.2,
         "unet": blurred(1),
+        "nafnet": blurred(0.9),
         "hdn": blurred(0.8),
     }
     for name, end in variants.items():

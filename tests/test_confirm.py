@@ -17,10 +17,12 @@ import yaml
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from analysis import figures, variants
 from dehazing.data.dataset import read_dataset
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import lease
-from studies import journal
+from dehazing.stages import iterative
+from studies import conclusion, journal
 from studies.asking import DATASET
 from studies.conclusion import best_settings, conclude, instances_of, wanted_of
 from studies.confirm import check_names, unconfirmed
@@ -37,7 +39,7 @@ SMALL = {"base": 4, "depth": 2, "patch_px": 32, "batch_size": 2, "num_epochs": 1
 BOTH = {  # an own study that searches the degrader and the loop together
     "question": "Which degrader and which loop together?",
     "kind": "iterative",
-    "upstreams": {"unet": "unet", "hdn": "hdn", "hvae": "hvae", "restorer": "restorer"},
+    "upstreams": {"unet": "unet", "nafnet": "nafnet", "hdn": "hdn", "hvae": "hvae", "restorer": "restorer"},
     "joint": {"degrader": {"config": {"num_epochs": 2}, "space": {"lambda_cyc": {"low": 1.0}}}},
     "objective": {"metric": "val/gap_db", "mode": "max"},
     "sampler": "random",
@@ -114,6 +116,12 @@ def test_without_a_shipped_study_there_is_no_confirmation(tmp_path: Path, capsys
     assert (tmp_path / "e" / "trials.json").is_file() and not (tmp_path / "e" / "confirm.json").exists()
 
 
+def test_evaluation_confirmation_and_report_have_the_same_baselines() -> None:
+    assert iterative.BASELINES == conclusion.BASELINES == variants.BASELINES
+    for name in iterative.BASELINES:
+        assert name in figures.LINES and variants.title(name) != name and not variants.is_variant(name)
+
+
 def test_the_best_settings_of_a_variant_hold_the_constraints() -> None:
     study = read_studies(["iterative"], "smoke")["iterative"]
     trials = [trial(0, 1.0, 0.0), trial(1, 3.0, 0.2), trial(2, 2.0, -0.1)]
@@ -139,12 +147,12 @@ def test_studies_that_do_not_build_on_the_one_without_a_choice_are_searched(
 ) -> None:
     monkeypatch.setattr(Investigation, "_tell_again", lambda *_: None)  # MLflow knows them all
     investigation = investigation_of(tmp_path, "all")
-    for name in ("unet", "hdn", "hvae", "restorer"):  # the budget of each is spent, so nothing is executed
+    for name in ("unet", "nafnet", "hdn", "hvae", "restorer"):  # the budget of each is spent, so nothing is executed
         plant(investigation, investigation.studies[name], TrialState.FAIL if name == "unet" else TrialState.COMPLETE)
     investigation.addresses.clear()
     with pytest.raises(NothingChosen, match=r"chosen: unet; not searched, .*: degrader, iterative\."):
         investigation.search_all()
-    assert set(investigation.addresses) == {"hdn", "hvae", "restorer"}
+    assert set(investigation.addresses) == {"nafnet", "hdn", "hvae", "restorer"}
     said = capsys.readouterr().err
     assert "unet: no trial came to its end" in said and "degrader: not searched, as it builds on unet" in said
     assert len(investigation.failures) == 2, "the failed trials"

@@ -28,6 +28,7 @@ LADDER = {"latent_channels": [2, 2, 2], "width": 8}
 OPERATOR = {**BRIEF, "width": 8, "discriminator_width": 8}
 STAGES = {
     "unet": ("unet", {**BRIEF, "base": 4, "depth": 2}),
+    "nafnet": ("nafnet", {**BRIEF, "width": 4, "depth": 2}),
     "hdn": ("hdn", {**BRIEF, **LADDER, "num_samples": 2}),
     "hvae": ("hvae", {**BRIEF, **LADDER}),
     "restorer": ("restorer", {**BRIEF, "width": 8}),
@@ -174,8 +175,8 @@ def test_averaging_over_turns_adds_a_row_for_every_method_and_changes_none(upstr
     plain, files = evaluated(upstreams)
     table, turned_files = evaluated(upstreams, average_turns=True)
     turned = table["variant"].str.endswith("_turned")
-    assert set(table[turned]["variant"]) == {"unet_turned", "hdn_turned", "rolling_ball_turned"}
-    assert table[turned]["level"].eq(T).all() and turned.sum() == 15
+    assert set(table[turned]["variant"]) == {"unet_turned", "nafnet_turned", "hdn_turned", "rolling_ball_turned"}
+    assert table[turned]["level"].eq(T).all() and turned.sum() == 20
     pd.testing.assert_frame_equal(table[~turned].reset_index(drop=True), plain)
     mean = table.groupby("variant")["mse"].mean()
     assert abs(mean["unet_turned"] - table[table["level"] == T].groupby("variant")["mse"].mean()["unet"]) > 1e-6
@@ -246,7 +247,8 @@ def test_tables_of_a_batch_hold_the_rows_of_their_configuration_alone(upstreams,
         (tmp_path / "table").write_bytes(files["evaluation.parquet"])
         table = pd.read_parquet(tmp_path / "table")
         label = config.configurations[0].label
-        assert set(table["variant"]) == {"unet", "hdn", "input", "autoencoded", "ceiling_frame", "ceiling_truth", label}
+        one_shots = {*iterative.BASELINES, "input", "autoencoded", "ceiling_frame", "ceiling_truth"}
+        assert set(table["variant"]) == {*one_shots, label}
         rows = table[table["variant"] == label]
         assert len(rows) == 5 * T and rows.set_index("step").loc[0, "level"].eq(T).all()
         assert rows[rows["level"] == 1]["psnr"].mean() == pytest.approx(final["val/psnr"], abs=1e-9)

@@ -21,6 +21,10 @@ from dehazing.strict import from_mapping
         ("unet", "lr", -1.0),
         ("unet", "clean_target", "trtuh"),
         ("unet", "share_at_T", 7.0),
+        ("nafnet", "num_middle", 0),
+        ("nafnet", "window", 4),
+        ("nafnet", "window", -1),
+        ("nafnet", "steps_per_epoch", 0),
         ("hdn", "num_samples", 0),
         ("hdn", "latent_channels", ()),
         ("hvae", "beta", -1.0),
@@ -98,6 +102,7 @@ def test_frames_of_odd_size_without_truth_go_through_every_stage(tmp_path):
     store.publish("series/odd", {path.name: path for path in (tmp_path / "aside").iterdir()})
     configs = {
         "unet": {**BRIEF, "base": 4, "depth": 2},
+        "nafnet": {**BRIEF, "width": 4, "depth": 2},
         "hdn": {**BRIEF, "width": 8, "num_samples": 2},
         "hvae": {**BRIEF, "width": 8},
         "restorer": {**BRIEF, "width": 8},

@@ -14,7 +14,7 @@ from studies.reading import FOLDER, ordered, read_studies, study_names
 from studies.scale import read_scale, scale_names
 from studies.settings import parse
 
-SHIPPED = ["unet", "hdn", "hvae", "restorer", "degrader", "iterative"]
+SHIPPED = ["unet", "nafnet", "hdn", "hvae", "restorer", "degrader", "iterative"]
 
 
 def own(folder: Path, name: str, **mapping: object) -> str:
@@ -226,7 +226,7 @@ def test_points_are_asked_first_and_the_rest_is_drawn(tmp_path):
 JOINT = {
     "question": "Which degrader and which loop together?",
     "kind": "iterative",
-    "upstreams": {"unet": "unet", "hdn": "hdn", "hvae": "hvae"},
+    "upstreams": {"unet": "unet", "nafnet": "nafnet", "hdn": "hdn", "hvae": "hvae"},
     "joint": {
         "restorer": {"space": {"lr": 0.004, "share_at_T": 0.4, "lambda_decoder": 0.0, "latent_noise": 0.0}},
         "degrader": {"config": {"num_epochs": 2}, "space": {"lambda_cyc": {"low": 1.0}}},
@@ -266,6 +266,6 @@ def test_only_what_a_joint_trial_changes_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_joint_role_whose_own_upstream_is_missing_is_refused(tmp_path: Path) -> None:
-    mapping = {**JOINT, "upstreams": {"unet": "unet", "hdn": "hdn"}}
+    mapping = {**JOINT, "upstreams": {"unet": "unet", "nafnet": "nafnet", "hdn": "hdn"}}
     with pytest.raises(ValueError, match="`upstreams` must name the study that fills the role `hvae`"):
         check(read_studies([own(tmp_path, "joint", **mapping)], "smoke")["joint"])

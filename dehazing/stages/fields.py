@@ -21,7 +21,7 @@ from dehazing.data.latents import Latent, at_level
 from dehazing.data.series import Series
 from dehazing.metrics.reference import Reference
 from dehazing.moments import Moments, moments_of
-from dehazing.stages import hdn, unet, weights
+from dehazing.stages import hdn, one_shot, weights
 from dehazing.stages.classical import Controls, chosen_controls
 from dehazing.stages.hvae import reconstruct
 from dehazing.stages.images import reference
@@ -97,13 +97,13 @@ class Fields:
         return self._once("refused", (), lambda: refused(of_each))
 
     def one_shots(self, upstreams: Mapping[str, Path], seed: int, full: bool, average_turns: bool = False) -> Scored:
-        """What takes one step, from T or from every level: input, UNet, HDN; at T the ceilings; the pictures at T.
+        """What takes one step, from T or from every level: input, baselines; at T the ceilings; the pictures at T.
 
         `autoencoded` is Dec(E(x_t)), the latent route without restoration; the ceilings are Dec(E(x_0)), of the
         acquired frame and of what is scored against. full: fully scored, from every level, and at T the classical
         controls and HDN's samples; average_turns: and at T every method averaged over its turns.
         """
-        folders = {name: upstreams[name] for name in ("unet", "hdn", "hvae")}
+        folders = {name: upstreams[name] for name in ("unet", "nafnet", "hdn", "hvae")}
         key = (*folders.values(), seed, full, average_turns)
         return self._once("one_shots", key, lambda: self._one_shots(folders, seed, full, average_turns))
 
@@ -133,7 +133,8 @@ class Fields:
         for level in range(T, 0 if full else T - 1, -1):
             x_t = self.x[:, level]
             methods: dict[str, Restore] = {
-                "unet": lambda x, level=level: unet.restore(networks["unet"], x, level),  # type: ignore[misc]
+                "unet": lambda x, level=level: one_shot.restore(networks["unet"], x, level),  # type: ignore[misc]
+                "nafnet": lambda x, level=level: one_shot.restore(networks["nafnet"], x, level),  # type: ignore[misc]
                 "hdn": lambda x: hdn.restore(networks["hdn"], x, num_samples, seed),
             }
             if full and level == T:

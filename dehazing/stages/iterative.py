@@ -32,7 +32,7 @@ from dehazing.stages.one_step import CONTROLS, controls_of_one_step
 from dehazing.stages.scores import Columns, Table, concatenated, measured_images, measured_latents
 from dehazing.sweep import NETWORKS, Operators, Sweep, Symbol, calls, evaluate, stacked
 
-BASELINES = ("unet", "hdn")
+BASELINES = ("unet", "nafnet", "hdn")
 # Pixels of the images behind what is held and computed together, so that memory stays bounded: on a CPU the fields of
 # one trajectory at a time; on a GPU the fields of all trajectories, and those that go through a network together.
 PIXELS_ON_CPU = 2**16
@@ -60,7 +60,7 @@ class Config:
 
 
 def needs(config: Config) -> tuple[str, ...]:
-    """Roles of the upstream stages: both baselines, the latent space, and every degrader that is named."""
+    """Roles of the upstream stages: all baselines, the latent space, and every degrader that is named."""
     roles = [*BASELINES, *NEEDS["latents"]]
     for configuration in config.configurations:
         roles += NEEDS[configuration.domain]

@@ -20,6 +20,7 @@ from dehazing.pipeline.fitting import require_fit
 
 NETWORKS = {
     "UNet": "dehazing.models.unet",
+    "NAFNet": "dehazing.models.nafnet",
     "HVAE": "dehazing.models.hvae",
     "LatentUNet": "dehazing.models.restorer",
     "Operator": "dehazing.models.degrader",
