@@ -37,7 +37,7 @@ FROM_0 = {
     "R itself": lambda t: LATENT(Z, t=torch.tensor([t])),
     "fit_linear": lambda t: LATENT.fit_linear(Z, target=Z, t=t),
     "R in pixels": lambda t: in_pixels().R((torch.zeros(1, 1, 8, 8),), t),
-    "UNet in tiles": lambda t: tiled_networks.unet(UNETS, t),
+    "UNet in tiles": lambda t: tiled_networks.one_shot(UNETS, t),
     "R in tiles": lambda t: tiled_networks.restorer(LATENT, t),
     "latents of a level": lambda t: at_level(ALL, t),
     "moments of a level": lambda t: matched(Z, t, moments_of(ALL)),

@@ -103,7 +103,7 @@ class NAFNet(nn.Module):
         self, T: int, width: int = 16, depth: int = 3, num_blocks: int = 1, num_middle: int = 3, window: int = 5
     ):
         super().__init__()
-        self.depth = depth
+        self.T, self.depth = T, depth
         embedding = 64
         channels = [width * 2**i for i in range(depth + 1)]
         self.level = LevelEmbedding(T, embedding)
