@@ -88,7 +88,7 @@ def test_a_study_that_searches_stages_jointly_is_no_part_of_the_confirmation(tmp
     for study in investigation.studies.values():
         plant(investigation, study)
     plan = instances_of(investigation)
-    assert {instance.name for instance in plan} == {*study_names(), "anchored", "pixels"}
+    assert {instance.name for instance in plan} == {*study_names(), "restorer_pixels", "anchored", "pixels"}
     assert unconfirmed(investigation.studies) == {"both": "`both` searches several stages jointly: it is not confirmed"}
     loop = wanted_of(investigation, plan)["iterative", investigation.scale.seeds[0]]
     assert all(isinstance(one.get("degrader", ""), str) for one in loop.config["configurations"])
@@ -96,7 +96,7 @@ def test_a_study_that_searches_stages_jointly_is_no_part_of_the_confirmation(tmp
 
 def test_what_builds_on_a_jointly_searched_stage_is_not_confirmed_either(tmp_path: Path) -> None:
     above = {**yaml.safe_load((CHECKOUT / "studies" / "degrader.yaml").read_text()), "controls": {}}
-    above["upstreams"] = {"hvae": "hvae", "restorer": "pair", "unet": "unet"}
+    above["upstreams"] = {"hvae": "hvae", "restorer": "pair"}
     names = ["all", own(tmp_path, "pair", PAIR), own(tmp_path, "above", above)]
     reasons = unconfirmed(read_studies(names, "smoke"))
     assert list(reasons) == ["pair", "above"] and "builds on `pair`" in reasons["above"]
@@ -234,7 +234,8 @@ store = tiny_series.publish(Path(sys.argv[1]))
 ways = {"held": 6, "dies": 2, "loses": 3, "memory": 4, "fails": 5, "plain": 1}
 wanted = {(name, 1): Execution("unet", {"lr": lr}, "tiny", 1) for name, lr in ways.items()}
 wanted["twin", 1] = wanted["fails", 1]
-wanted["above", 1] = Execution("degrader", {"domain": "pixels"}, "tiny", 1, {"unet": wanted["fails", 1].address})
+roles = {"restorer_pixels": wanted["fails", 1].address}
+wanted["above", 1] = Execution("degrader", {"domain": "pixels"}, "tiny", 1, roles)
 others = [wanted[name, 1].address for name in ("dies", "loses", "plain")]
 held, freed = threading.Event(), []
 

@@ -31,11 +31,17 @@ STAGES = {
     "hdn": ("hdn", {**BRIEF, **LADDER, "num_samples": 2}),
     "hvae": ("hvae", {**BRIEF, **LADDER}),
     "restorer": ("restorer", {**BRIEF, "width": 8}),
+    "restorer_pixels": ("restorer", {**BRIEF, "width": 8, "domain": "pixels"}),
     "degrader": ("degrader", OPERATOR),
     "anchored": ("degrader", {**OPERATOR, "anchor": "z_t"}),
     "pixels": ("degrader", {**OPERATOR, "domain": "pixels"}),
 }
-UPSTREAMS = {"restorer": ["hvae"], "degrader": ["hvae", "restorer"], "anchored": ["hvae", "restorer"]}
+UPSTREAMS = {
+    "restorer": ["hvae"],
+    "degrader": ["hvae", "restorer"],
+    "anchored": ["hvae", "restorer"],
+    "pixels": ["restorer_pixels"],
+}
 LINEAR, CONSTANT = {"kind": "linear"}, {"kind": "constant", "value": 0.3}
 CONFIGURATIONS = [
     Configuration("direct"),
@@ -71,7 +77,7 @@ def upstreams(tmp_path_factory):
     store.publish("series/random", {path.name: path for path in aside.iterdir()})
     made = {}
     for name, (kind, config) in STAGES.items():
-        roles = UPSTREAMS.get(name, ["unet"] if name == "pixels" else [])
+        roles = UPSTREAMS.get(name, [])
         made[name] = Execution(kind, config, "random", 0, {role: made[role] for role in roles}).address
         execute(Execution(kind, config, "random", 0, {role: made[role] for role in roles}), store)
     return load_series(store.folder("series/random")), {name: store.folder(address) for name, address in made.items()}

@@ -79,3 +79,25 @@ def _patch_head(num_channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(
         conv(num_channels, width, 3), nn.LeakyReLU(0.2), conv(width, width, 3), nn.LeakyReLU(0.2), conv(width, 1, 1)
     )
+
+
+def num_parameters(network: nn.Module) -> int:
+    """How many numbers a network has learned."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def width_for(num: int, channels: Sequence[int], T: int, shared: bool, anchored: bool) -> int:
+    """The width of the Operator whose number of parameters, all its steps together, is nearest to `num`."""
+
+    def size(width: int) -> int:
+        with torch.device("meta"):  # counted without being made
+            return num_parameters(Operator(channels, width, T, shared, anchored))
+
+    high = 1
+    while size(high) < num:
+        high *= 2
+    low = high // 2  # 0, which is no width, where even 1 is too large
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if size(middle) < num else (low, middle)
+    return min((width for width in (low, high) if width), key=lambda width: abs(size(width) - num))

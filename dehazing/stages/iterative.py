@@ -26,9 +26,10 @@ from dehazing.stages.bounds import require
 from dehazing.stages.configuration import Configuration
 from dehazing.stages.degrader import one_step_errors
 from dehazing.stages.fields import Scored, fields_of
-from dehazing.stages.loop_domain import DOMAINS, NEEDS, LoopDomain
+from dehazing.stages.loop_domain import NEEDS, LoopDomain
 from dehazing.stages.one_step import CONTROLS, controls_of_one_step
 from dehazing.stages.scores import Columns, Table, concatenated, measured_images, measured_latents
+from dehazing.stages.space import DOMAINS
 from dehazing.sweep import NETWORKS, Operators, Sweep, Symbol, calls, evaluate, stacked
 
 BASELINES = ("unet", "hdn")
