@@ -55,7 +55,7 @@ def test_everything_is_written(written):
         "hdn_samples",
     )
     assert found == {
-        *("index.html", "gap.csv", "trials.parquet", "trajectories.parquet"),
+        *("index.html", "gap.csv", "path.csv", "trials.parquet", "trajectories.parquet"),
         *(f"figures/{name}.{end}" for name in names for end in ("png", "csv")),
         *("figures/latent_space.png", "figures/latent_space.csv"),
     }
@@ -71,7 +71,9 @@ def test_the_gap_table_has_every_variant_step_and_baseline(written):
 
 def test_the_page_needs_nothing_from_outside(written):
     _, page, parsed = written
-    assert all(link.startswith(("data:image/png;base64,", "figures/", "gap.csv", "tr")) for link in parsed.links)
+    assert all(
+        link.startswith(("data:image/png;base64,", "figures/", "gap.csv", "path.csv", "tr")) for link in parsed.links
+    )
     assert not {"script", "link", "iframe"} & set(parsed.tags)
     assert "url(" not in page.read_text() and "@import" not in page.read_text()
     for link in parsed.links:

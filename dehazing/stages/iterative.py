@@ -132,6 +132,7 @@ class Stage:
             if config.full:
                 space = self.fields.latent_space(self._domain("latents"))
                 files["latent_space.json"] = json.dumps(space, indent=1).encode()
+                files["path.json"] = json.dumps(self.fields.path(self._domain("latents")), indent=1).encode()
                 files["examples.safetensors"] = safetensors.torch.save(self._examples(config))
                 records = {"one_step": self._one_step_of(config), **self._one_shots(config).records}
                 files |= {f"{name}.json": json.dumps(record, indent=1).encode() for name, record in records.items()}
