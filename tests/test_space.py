@@ -49,7 +49,7 @@ def test_G_is_as_large_as_R_at_every_scale(scale, domain):
     ways = [(levels(scale), False, False), (levels(scale), True, False), (levels(scale), False, True)]
     for T, shared, anchored in [*ways, *([(SOURCE_T, False, False)] if scale != "smoke" else [])]:
         R, G = sizes(scale, domain, T, shared, anchored)
-        assert abs(G / R - 1) <= 0.1, f"{T=} {shared=} {anchored=}: {R} and {G}"
+        assert abs(G / R - 1) <= (0.1 if domain == "pixels" else 0.125), f"{T=} {shared=} {anchored=}: {R} and {G}"
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -58,11 +58,14 @@ def test_what_is_learned_in_pixels_is_as_large_as_what_is_learned_in_latents(sca
     assert abs(of_R[0] / of_R[1] - 1) <= 0.2 and abs(of_G[0] / of_G[1] - 1) <= 0.35, (of_R, of_G)
 
 
-def test_the_width_is_the_nearest_by_number_of_parameters():
+def test_the_width_is_the_nearest_by_number_of_parameters_or_a_fast_one_that_is_near():
     counted = {width: num_parameters(Operator((2, 3), width, 3, False, True)) for width in range(1, 30)}
-    for num in (1, 5000, 20000, 50000, 77777):
+    for num in (1, 5000, 20000, 50000, 77777, counted[15], counted[17], counted[23], counted[25]):
+        fast = min((8, 16, 24), key=lambda width: abs(counted[width] - num))
+        is_near = abs(counted[fast] - num) <= num / 8
         nearest = min(counted, key=lambda width: abs(counted[width] - num))
-        assert width_for(num, (2, 3), 3, False, True) == nearest
+        assert width_for(num, (2, 3), 3, False, True) == (fast if is_near else nearest), num
+    assert width_for(counted[17], (2, 3), 3, False, True) == 16 and width_for(counted[19], (2, 3), 3, False, True) == 19
 
 
 def test_in_pixels_no_network_but_R_is_needed():

@@ -41,7 +41,7 @@ class Config:
     anchor: str = "none"  # what G sees beside z0_hat: none (blind, the source's form) | z_T | z_t
     shared: bool = False  # one pair with a step embedding, instead of one pair per step
     domain: str = "latents"  # latents | pixels (the control)
-    width: int = 0  # of G and F; 0: the one that makes G, all steps together, as large as the R it is trained with
+    width: int = 0  # of G and F; 0: one that makes G, all steps together, about as large as the R it is trained with
     # nuisance
     lr: float = 1e-3
     beta1: float = 0.5

@@ -38,7 +38,7 @@ class Space:
         if domain not in DOMAINS:
             raise ValueError(f"`domain` must be latents or pixels, but got {domain!r}.")
         self.domain = domain
-        self.hvae = load(upstreams["hvae"], device) if domain == "latents" else None
+        self.hvae: Any = load(upstreams["hvae"], device) if domain == "latents" else None
         self.channels: tuple[int, ...] = PIXEL_CHANNELS if self.hvae is None else tuple(self.hvae.latent_channels)
         self.stride = 1 if self.hvae is None else 2 ** len(self.channels)
 
