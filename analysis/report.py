@@ -18,6 +18,7 @@ from analysis.gate import gate
 from analysis.measures import BAND_NAMES, MeasuresTable, laid_out, measures
 from analysis.overhead import Account, account
 from analysis.samples import Records, samples_figure, samples_sentences, samples_table
+from analysis.smoothness import path_groups, path_rows, path_sentence, read_path
 from analysis.spectrum import spectrum_figure, spectrum_table
 from analysis.table import Row, gap_rows, gap_table
 from analysis.trajectories import (
@@ -66,7 +67,7 @@ ALT = {
 def write_report(root: Path | str, experiment: str) -> Path:
     """Writes <root>/<experiment>/report/ from what the run left, and returns the path of its index.html.
 
-    index.html, gap.csv, trials.parquet, trajectories.parquet, figures/*.png, each with the numbers it shows as .csv.
+    index.html, gap.csv, path.csv, trials.parquet, trajectories.parquet, figures/*.png, each with the numbers it shows.
     ValueError where the experiment was not confirmed.
     """
     root = Path(root)
@@ -74,6 +75,7 @@ def write_report(root: Path | str, experiment: str) -> Path:
     trajectories = read_trajectories(root, confirmation)
     one_step = read_one_step_errors(root, confirmation)
     space = read_latent_space(root, confirmation)
+    path = read_path(root, confirmation)
     images = read_examples(root, confirmation)
     trials = read_trials(root, experiment)
     samples, classical = (read_records(root, confirmation, name) for name in ("hdn_samples", "classical"))
@@ -86,13 +88,15 @@ def write_report(root: Path | str, experiment: str) -> Path:
         measured.to_csv(folder / "measures.csv", index=False)
         trajectories.to_parquet(folder / "trajectories.parquet", index=False)
         trials.to_parquet(folder / "trials.parquet", index=False)
+        if len(path):
+            path.drop(columns="fields").to_csv(folder / "path.csv", index=False)
         blind = chosen_is_blind(confirmation)
         drawn = draw(trajectories, one_step, images, folder / "figures", blind, samples, space)
         drawn |= _draw_spectra(trajectories, gap, folder / "figures")
         page = folder / "index.html"
         page.write_text(
             _page(
-                *(confirmation, gap, trajectories, one_step, space, trials, drawn, account(root, experiment)),
+                *(confirmation, gap, trajectories, one_step, space, path, trials, drawn, account(root, experiment)),
                 samples_sentences(samples),
                 facts.classical_settings(next(iter(classical.values()), {})),
                 laid_out(measured),
@@ -163,6 +167,7 @@ def _page(
     trajectories: pd.DataFrame,
     one_step: pd.DataFrame,
     space: pd.DataFrame,
+    path: pd.DataFrame,
     trials: pd.DataFrame,
     drawn: Mapping[str, Path],
     time: Account | None,
@@ -187,6 +192,7 @@ def _page(
         confirmation=confirmation,
         gate=gate(trajectories, confirmation["score_against"]),
         groups=facts.groups(space),
+        path=(path_sentence(path), path_groups(path), path_rows(path)),
         headline=facts.headline(rows["psnr"], rows["psnr_ri"]),
         diverged={metric: _diverged(found, means, metric) for metric, found in rows.items()},
         blind=chosen_is_blind(confirmation),

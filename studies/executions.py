@@ -22,7 +22,7 @@ from search_spaces import joint
 from search_spaces.ranges import overridden
 from studies.reading import laid_over
 from studies.samplers import sampler_for
-from studies.study import Study
+from studies.study import KIND_OF, Study
 
 BUDGET = ("num_trials", "max_hours", "max_gpu_hours", "batch")  # what may change without being another search
 NUM_SAMPLES = 32  # suggestions that a space is tried with before anything starts
@@ -225,7 +225,7 @@ def _check_control(study: Study, changes: Any, suggestion: Mapping[str, Any], up
     if study.kind != "iterative":
         if not isinstance(changes, Mapping):
             raise ValueError(f"it must be a mapping of settings, but is {changes!r}.")
-        addresses = {**upstreams, **{role: role for role in study.joint}}
+        addresses = {role: role for role in (*KIND_OF, *study.joint, *upstreams)}  # a control may fill those of KIND_OF
         needed(study, study.kind, laid_over(searched_config(study, suggestion), changes), addresses)
         return
     if isinstance(changes, str) or not isinstance(changes, Sequence):

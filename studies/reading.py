@@ -13,7 +13,7 @@ import yaml
 from dehazing.stages import KINDS
 from dehazing.strict import from_mapping, nearest
 from studies.own_files import own_studies
-from studies.study import Study
+from studies.study import KIND_OF, Study
 
 FOLDER = Path(__file__).parent
 
@@ -74,9 +74,9 @@ def read_studies(
     }
     for name, study in studies.items():
         for role, other in study.upstreams.items():
-            if studies[other].kind != role:
+            if studies[other].kind != (kind := KIND_OF.get(role, role)):
                 raise ValueError(
-                    f"{name}.yaml: upstreams: `{role}` must name a study of the kind {role}, "
+                    f"{name}.yaml: upstreams: `{role}` must name a study of the kind {kind}, "
                     f"but `{other}` is of the kind {studies[other].kind}."
                 )
         _require_one_hvae(study, studies)

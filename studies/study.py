@@ -11,8 +11,13 @@ from dehazing.strict import nearest
 from studies.metrics import METRICS
 
 SAMPLERS = ("auto", "tpe", "random", "grid", "gp", "nsga2")
-# kind → roles that its stage can build on; a role is filled by a study of the kind of that name
-ROLES = {"restorer": ("hvae",), "degrader": ("hvae", "restorer", "unet"), "iterative": KINDS[:-1]}
+# kind → roles that its stage can build on; a role is filled by a study of the kind of that name, or of KIND_OF it
+ROLES = {
+    "restorer": ("hvae",),
+    "degrader": ("hvae", "restorer", "restorer_pixels"),
+    "iterative": (*KINDS[:-1], "restorer_pixels"),
+}
+KIND_OF = {"restorer_pixels": "restorer"}  # roles that a control of that kind may fill, too
 RUN_METRICS = ("seconds",)  # of any execution, for constraints
 Sampler = Literal["auto", "tpe", "random", "grid", "gp", "nsga2"]
 
@@ -140,8 +145,9 @@ class Study:
         return num_cpus if joint is None or joint.num_threads is None else joint.num_threads
 
     def _check_roles(self) -> None:
-        roles = ROLES.get(self.kind, ())
+        able = ROLES.get(self.kind, ())
         for key, named in (("upstreams", self.upstreams), ("joint", self.joint)):
+            roles = able if key == "upstreams" else [role for role in able if role in KINDS]
             for role in named:
                 if role not in roles:
                     near = f"the nearest is `{nearest(role, roles)}`" if roles else "it builds on the dataset alone"

@@ -62,6 +62,7 @@ def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, re
                 "evaluation.parquet": _parquet(evaluation(seed, T, num_fields, variants)),
                 "one_step.json": json.dumps(_one_step(seed, T)).encode(),
                 "latent_space.json": json.dumps(latent_space(T)).encode(),
+                "path.json": json.dumps(path(T, num_fields)).encode(),
                 "examples.safetensors": save(_examples(size, T, variants)),
                 "metrics.json": json.dumps({"final": {}, "history": [], "seconds": 3.0, "device": "cpu"}).encode(),
             }
@@ -114,6 +115,32 @@ def latent_space(T, lost=(9.0, 2.0, 0.5)):
         for t in range(T + 1)
         for i, of_group in enumerate(lost)
     ]
+
+
+def path(T, num_fields, latents=1.1, pixels=1.3):
+    """Lengths a hundredth apart from field to field, shares that fall with the level; of three groups."""
+    records = []
+    for seen, domain, length in (
+        ("frames", "pixels", pixels + 1),
+        ("frames", "latents", latents + 1),
+        ("truth", "pixels", pixels),
+        ("truth", "latents", latents),
+    ):
+        for group in range(4 if domain == "latents" else 2):
+            at = {"seen": seen, "domain": domain, "group": group}
+            fields = [length + 0.01 * f for f in range(num_fields)]
+            records.append(
+                {**at, "measure": "length", "level": None, "value": float(np.mean(fields)), "fields": fields}
+            )
+            for measure, best, levels in (
+                ("alpha", 0.95, range(1, T)),
+                ("span", 0.97, range(1, T)),
+                ("next", 0.915, range(T)),
+            ):
+                records += [
+                    {**at, "measure": measure, "level": s, "value": best - 0.01 * s, "fields": None} for s in levels
+                ]
+    return records
 
 
 def evaluation(seed, T, num_fields, variants):

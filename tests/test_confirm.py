@@ -91,7 +91,7 @@ def test_a_study_that_searches_stages_jointly_is_no_part_of_the_confirmation(tmp
     for study in investigation.studies.values():
         plant(investigation, study)
     plan = instances_of(investigation)
-    assert {instance.name for instance in plan} == {*study_names(), "anchored", "pixels"}
+    assert {instance.name for instance in plan} == {*study_names(), "restorer_pixels", "anchored", "pixels"}
     assert unconfirmed(investigation.studies) == {"both": "`both` searches several stages jointly: it is not confirmed"}
     loop = wanted_of(investigation, plan)["iterative", investigation.scale.seeds[0]]
     assert all(isinstance(one.get("degrader", ""), str) for one in loop.config["configurations"])
@@ -147,14 +147,15 @@ def test_studies_that_do_not_build_on_the_one_without_a_choice_are_searched(
 ) -> None:
     monkeypatch.setattr(Investigation, "_tell_again", lambda *_: None)  # MLflow knows them all
     investigation = investigation_of(tmp_path, "all")
-    for name in ("unet", "nafnet", "hdn", "hvae", "restorer"):  # the budget of each is spent, so nothing is executed
+    names = ("unet", "nafnet", "hdn", "hvae", "restorer", "degrader")
+    for name in names:  # the budget of each is spent, so nothing is executed
         plant(investigation, investigation.studies[name], TrialState.FAIL if name == "unet" else TrialState.COMPLETE)
     investigation.addresses.clear()
-    with pytest.raises(NothingChosen, match=r"chosen: unet; not searched, .*: degrader, iterative\."):
+    with pytest.raises(NothingChosen, match=r"chosen: unet; not searched, .*: iterative\."):
         investigation.search_all()
-    assert set(investigation.addresses) == {"nafnet", "hdn", "hvae", "restorer"}
+    assert set(investigation.addresses) == {"nafnet", "hdn", "hvae", "restorer", "degrader"}
     said = capsys.readouterr().err
-    assert "unet: no trial came to its end" in said and "degrader: not searched, as it builds on unet" in said
+    assert "unet: no trial came to its end" in said and "iterative: not searched, as it builds on unet" in said
     assert len(investigation.failures) == 2, "the failed trials"
 
 
@@ -243,7 +244,8 @@ store = tiny_series.publish(Path(sys.argv[1]))
 ways = {"held": 6, "dies": 2, "loses": 3, "memory": 4, "fails": 5, "plain": 1}
 wanted = {(name, 1): Execution("unet", {"lr": lr}, "tiny", 1) for name, lr in ways.items()}
 wanted["twin", 1] = wanted["fails", 1]
-wanted["above", 1] = Execution("degrader", {"domain": "pixels"}, "tiny", 1, {"unet": wanted["fails", 1].address})
+roles = {"restorer_pixels": wanted["fails", 1].address}
+wanted["above", 1] = Execution("degrader", {"domain": "pixels"}, "tiny", 1, roles)
 others = [wanted[name, 1].address for name in ("dies", "loses", "plain")]
 held, freed = threading.Event(), []
 

@@ -63,7 +63,7 @@ def test_everything_is_written(written):
         "coherence_by_frequency",
     )
     assert found == {
-        *("index.html", "gap.csv", "measures.csv", "trials.parquet", "trajectories.parquet"),
+        *("index.html", "gap.csv", "measures.csv", "path.csv", "trials.parquet", "trajectories.parquet"),
         *(f"figures/{name}.{end}" for name in names for end in ("png", "csv")),
         *("figures/latent_space.png", "figures/latent_space.csv"),
     }
@@ -80,7 +80,7 @@ def test_the_gap_table_has_every_variant_step_and_baseline(written):
 def test_the_page_needs_nothing_from_outside(written):
     _, page, parsed = written
     assert all(
-        link.startswith(("data:image/png;base64,", "figures/", "gap.csv", "measures.csv", "tr"))
+        link.startswith(("data:image/png;base64,", "figures/", "gap.csv", "measures.csv", "path.csv", "tr"))
         for link in parsed.links
     )
     assert not {"script", "link", "iframe"} & set(parsed.tags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_set_reaches_settings_ranges_and_budgets() -> None:
     assert settings.pop("scale") == {"num_seeds": 5}
     studies = read_studies(["degrader"], "smoke", settings)
     assert studies["degrader"].space["lambda_cyc"] == {"high": 50}
-    assert studies["degrader"].config["width"] == 8 and studies["degrader"].config["lr"] == "1e-3"
+    assert studies["degrader"].config["discriminator_width"] == 8 and studies["degrader"].config["lr"] == "1e-3"
     assert studies["hvae"].num_trials == 9
 
 
@@ -165,6 +166,11 @@ def test_two_instances_of_one_name_and_a_loop_without_its_control_are_refused(tm
         check_names(read_studies(["all", own(tmp_path, "mine", **shipped)], "smoke"))
     with pytest.raises(ValueError, match="has a control `anchord`; the nearest is `anchored`"):
         check_names(read_studies(["all"], "smoke", {"iterative": {"controls": {"anchord": ["direct"]}}}))
+    pixels = own(tmp_path, "degrader", controls={"other": {"domain": "pixels"}})
+    without = dict(read_studies(["all", pixels], "smoke"))
+    without["restorer"] = dataclasses.replace(without["restorer"], controls={})
+    with pytest.raises(ValueError, match="fills the role `restorer_pixels`, which these settings of degrader need"):
+        check_names(without)
 
 
 def test_the_loops_come_last_and_go_on_without_a_control_that_failed(tmp_path):
@@ -180,6 +186,10 @@ def test_the_loops_come_last_and_go_on_without_a_control_that_failed(tmp_path):
     names = [loop["name"] for loop in fewer[-1].config["configurations"]]
     assert "pixels" not in [instance.name for instance in fewer] and "pixels" not in fewer[-1].upstreams
     assert "direct_anchored" in names and "bridge_pixels" in names and "direct_pixels" not in names
+    fewer = instances(studies, configs, loops, without=["restorer_pixels"])
+    names = [loop["name"] for loop in fewer[-1].config["configurations"]]
+    assert not {"restorer_pixels", "pixels"} & {instance.name for instance in fewer}
+    assert "direct_anchored" in names and not {"bridge_pixels", "direct_pixels"} & set(names)
 
 
 def test_what_was_searched_with_matched_moments_is_confirmed_beside_the_source_form_under_its_own_name():

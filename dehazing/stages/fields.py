@@ -27,6 +27,7 @@ from dehazing.stages.hvae import reconstruct
 from dehazing.stages.images import reference
 from dehazing.stages.latent_space import latent_space
 from dehazing.stages.loop_domain import LoopDomain
+from dehazing.stages.path import both_walked
 from dehazing.stages.posterior import measured_posterior
 from dehazing.stages.scores import Columns, measured_images, measured_latents, refused
 from dehazing.stages.turns import TURNED, averaged_over_turns
@@ -125,6 +126,21 @@ class Fields:
 
         return self._once("latent_space", (domain.encoder, num_fields), measure)
 
+    def path(self, domain: LoopDomain, num_fields: int = 32) -> list[dict[str, Any]]:
+        """How the series walks from level to level, as images and as latents; of noise-free levels where known."""
+
+        def measure() -> list[dict[str, Any]]:
+            seen = {"frames": (self.x, self._train(num_fields))}
+            truth, of_train = self.series.truth(self.split), self.series.truth("train")
+            if truth is not None and of_train is not None:
+                seen["truth"] = (
+                    torch.from_numpy(truth).to(self.device),
+                    torch.from_numpy(of_train[:num_fields]).to(self.device),
+                )
+            return [one for name, (x, x_train) in seen.items() for one in both_walked(x, x_train, domain.encode, name)]
+
+        return self._once("path", (domain.encoder, num_fields), measure)
+
     @torch.no_grad()
     def _one_shots(self, folders: Mapping[str, Path], seed: int, full: bool, average_turns: bool) -> Scored:
         networks = {name: weights.kept(folder, self.device) for name, folder in folders.items()}
@@ -172,7 +188,10 @@ class Fields:
         return Scored(rows, {"teacher_forced": images}, {})
 
     def _encoded_train(self, domain: LoopDomain, num_fields: int) -> Latent:
-        return domain.encode(torch.from_numpy(self.series.x("train")[:num_fields]).to(self.device))
+        return domain.encode(self._train(num_fields))
+
+    def _train(self, num_fields: int) -> Tensor:
+        return torch.from_numpy(self.series.x("train")[:num_fields]).to(self.device)
 
     def _once(self, kind: str, key: Hashable, make: Callable[[], Made]) -> Made:
         kept = self._kept.setdefault(kind, OrderedDict())

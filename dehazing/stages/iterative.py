@@ -27,9 +27,10 @@ from dehazing.stages.configuration import Configuration
 from dehazing.stages.degrader import one_step_errors
 from dehazing.stages.fields import Scored, fields_of
 from dehazing.stages.lineage import require_latents_of
-from dehazing.stages.loop_domain import DOMAINS, NEEDS, LoopDomain
+from dehazing.stages.loop_domain import NEEDS, LoopDomain
 from dehazing.stages.one_step import CONTROLS, controls_of_one_step
 from dehazing.stages.scores import Columns, Table, concatenated, measured_images, measured_latents
+from dehazing.stages.space import DOMAINS
 from dehazing.sweep import NETWORKS, Operators, Sweep, Symbol, calls, evaluate, stacked
 
 BASELINES = ("unet", "nafnet", "hdn")
@@ -135,6 +136,7 @@ class Stage:
             if config.full:
                 space = self.fields.latent_space(self._domain("latents"))
                 files["latent_space.json"] = json.dumps(space, indent=1).encode()
+                files["path.json"] = json.dumps(self.fields.path(self._domain("latents")), indent=1).encode()
                 files["examples.safetensors"] = safetensors.torch.save(self._examples(config))
                 records = {"one_step": self._one_step_of(config), **self._one_shots(config).records}
                 files |= {f"{name}.json": json.dumps(record, indent=1).encode() for name, record in records.items()}
