@@ -32,12 +32,10 @@ def headline(rows: list[Row], invariant: Sequence[Row] = ()) -> str:
     rows: of `analysis.table.gap_rows` with trajectories. invariant: the same in range-invariant PSNR, which tells
     what of the source's gap is structure.
     """
-    iterating = [row for row in rows if family(row.variant) not in NOT_ITERATING and math.isfinite(row.end)]
+    iterating = _iterating(rows)
     if not iterating:
         return "No loop came to its end with a finite score."
-    by_name = {row.variant: row for row in iterating}
-    source = by_name.get("direct_blind") or by_name.get("direct") or iterating[0]
-    best = max(iterating, key=lambda row: row.end)
+    source, best = source_and_best(rows)
     lower = sum(row.end < row.first - 0.05 for row in iterating)
     whose = "the source's loop" if source.variant.startswith("direct") else "the loop"
     text = f"After its last step {whose}, {title(source.variant)}, is at {source.end:.1f} dB: {_against(source)}."
@@ -50,6 +48,18 @@ def headline(rows: list[Row], invariant: Sequence[Row] = ()) -> str:
             f" {_against(best)}."
         )
     return text + f" {lower} of {len(iterating)} end lower than they began."
+
+
+def source_and_best(rows: Sequence[Row]) -> list[Row]:
+    """The source's loop, and the one that ends highest (perhaps the same); nothing where none ends finite."""
+    iterating = _iterating(rows)
+    by_name = {row.variant: row for row in iterating}
+    source = by_name.get("direct_blind") or by_name.get("direct") or next(iter(iterating), None)
+    return [] if source is None else [source, max(iterating, key=lambda row: row.end)]
+
+
+def _iterating(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if family(row.variant) not in NOT_ITERATING and math.isfinite(row.end)]
 
 
 def caveats(confirmation: dict, num_fields: int) -> list[str]:
@@ -102,6 +112,7 @@ def acceptance(trajectories: pd.DataFrame, one_step: pd.DataFrame) -> list[Fact]
     one_shot_R = next((name for name in ("stop", "direct", *_latent_variants(trajectories)) if name in present), "")
     comparisons = [
         ("The UNet gains over the input", "unet", "input", 5.0),
+        ("NAFNet lies over the UNet by", "nafnet", "unet", -0.5),
         ("HDN lies over the UNet by", "hdn", "unet", -2.0),
         ("The ceiling Dec(E(x₀)), truth in, lies over the UNet by", "ceiling_truth", "unet", None),  # `gate` judges it
         ("The ceiling Dec(E(x₀)), acquired frame in, lies over the UNet by", "ceiling_frame", "unet", None),
@@ -149,7 +160,7 @@ def _against(row: Row) -> str:
             low, high = sorted((sign * gap["ci_low"], sign * gap["ci_high"]))
             the = "the UNet" if name == "unet" else title(name)
             parts.append(f"{abs(gap['gap']):.1f} dB {side} {the} [{low:.1f}, {high:.1f}]")
-    return " and ".join(parts)
+    return ", ".join(parts[:-1]) + " and " * (len(parts) > 1) + "".join(parts[-1:])
 
 
 def _latent_variants(trajectories: pd.DataFrame) -> list[str]:

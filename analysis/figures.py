@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,13 @@ UNITS = {
     "psnr_ri": "range-invariant PSNR (dB)",
     "drift": "latent drift ‖z − E(x)‖ / ‖E(x)‖",
 }
-LINES = {"unet": ("#111111", "-"), "hdn": ("#111111", "--"), "input": ("#777777", ":"), "ceiling": ("#777777", "-.")}
+LINES: dict[str, tuple[str, Any]] = {  # colour, style
+    "unet": ("#111111", "-"),
+    "nafnet": ("#111111", (0, (5, 1, 1, 1))),
+    "hdn": ("#111111", "--"),
+    "input": ("#777777", ":"),
+    "ceiling": ("#777777", "-."),
+}
 BARS = {"blind": "#D55E00", "anchored": "#0072B2", "degrader": "#009E73", "leave": "#999999", "bridge": "#A67C00"}
 BAR_TITLES = {
     "blind": "blind G (the source's form): from z₀ alone",
@@ -66,7 +73,7 @@ def curves(trajectories: pd.DataFrame, metric: str) -> pd.DataFrame:
 def per_step(table: pd.DataFrame, metric: str = "psnr", blind: bool = False) -> Figure:
     """A metric at every step for every variant, one panel per degrader, names at the ends of the curves.
 
-    table: of `curves`. UNet, HDN, input and ceilings are the lines of their first step, where the table has them.
+    table: of `curves`. Baselines, input and ceilings are the lines of their first step, where the table has them.
     The shaded bands reach from the lowest to the highest seed. What lies outside the axes, say a loop that diverged,
     has an arrow at its number. blind: whether the degrader that the search chose is the source's form.
     """

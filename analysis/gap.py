@@ -37,7 +37,7 @@ class Interval(NamedTuple):
 def gaps(trajectories: pd.DataFrame, seed: int = 0, margin_db: float = MARGIN_DB) -> pd.DataFrame:
     """The gap table: every variant at every step against every baseline, columns COLUMNS.
 
-    Holm's correction covers all variants and both baselines at the final step, per metric; elsewhere p_holm is NaN.
+    Holm's correction covers all variants and baselines at the final step, per metric; elsewhere p_holm is NaN.
     """
     cells, differences = _paired(trajectories)
     num_seeds, num_fields = differences.shape[1:]

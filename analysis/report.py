@@ -15,8 +15,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from analysis import facts, figures, pictures
 from analysis.gap import gaps
 from analysis.gate import gate
+from analysis.measures import BAND_NAMES, MeasuresTable, laid_out, measures
 from analysis.overhead import Account, account
 from analysis.samples import Records, samples_figure, samples_sentences, samples_table
+from analysis.smoothness import path_groups, path_rows, path_sentence, read_path
+from analysis.spectrum import spectrum_figure, spectrum_table
 from analysis.table import Row, gap_rows, gap_table
 from analysis.trajectories import (
     Confirmation,
@@ -26,6 +29,7 @@ from analysis.trajectories import (
     read_latent_space,
     read_one_step_errors,
     read_records,
+    read_refused,
     read_trajectories,
 )
 from analysis.trials import read_trials
@@ -47,12 +51,14 @@ __all__ = ["gap_table", "write_report"]
 SHOWN_BY_STEP = 6  # variants whose pictures are shown level by level
 
 ALT = {
-    "psnr_per_step": "PSNR of the prediction at every level for every variant, with UNet and HDN as horizontal lines",
-    "psnr_ri_per_step": "Range-invariant PSNR at every level for every variant, with UNet and HDN as horizontal lines",
+    "psnr_per_step": "PSNR of the prediction at every level for every variant, with the baselines as horizontal lines",
+    "psnr_ri_per_step": "Range-invariant PSNR at every level for every variant, with the baselines as horizontal lines",
     "latent_space": "PSNR lost without each latent group, and share of test latents outside the usual range, by level",
-    "examples": "One test field as the input, UNet, HDN and every variant show it, and what it is scored against",
+    "examples": "One test field as the input, the baselines and every variant show it, and what it is scored against",
     "example_steps": "The same field as some variants predict it, level by level",
     "drift_per_step": "Distance of the loop's latent from the true latent at every level, for every variant",
+    "power_by_frequency": "Power of the baselines, two loops and the ceiling over the reference's, by frequency",
+    "coherence_by_frequency": "Coherence of the baselines, two loops and the ceiling with the reference, by frequency",
     "hdn_samples": "PSNR of the mean of HDN's samples by their number, and its error against the samples' spread",
     "one_step_errors": "Error of one step of each degrader from the true clean latent, by level",
 }
@@ -61,7 +67,7 @@ ALT = {
 def write_report(root: Path | str, experiment: str) -> Path:
     """Writes <root>/<experiment>/report/ from what the run left, and returns the path of its index.html.
 
-    index.html, gap.csv, trials.parquet, trajectories.parquet, figures/*.png, each with the numbers it shows as .csv.
+    index.html, gap.csv, path.csv, trials.parquet, trajectories.parquet, figures/*.png, each with the numbers it shows.
     ValueError where the experiment was not confirmed.
     """
     root = Path(root)
@@ -69,24 +75,31 @@ def write_report(root: Path | str, experiment: str) -> Path:
     trajectories = read_trajectories(root, confirmation)
     one_step = read_one_step_errors(root, confirmation)
     space = read_latent_space(root, confirmation)
+    path = read_path(root, confirmation)
     images = read_examples(root, confirmation)
     trials = read_trials(root, experiment)
     samples, classical = (read_records(root, confirmation, name) for name in ("hdn_samples", "classical"))
     gap = gaps(trajectories)
+    measured = measures(trajectories, read_refused(root, confirmation))
     folder = root / experiment / "report"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         gap.to_csv(folder / "gap.csv", index=False)
+        measured.to_csv(folder / "measures.csv", index=False)
         trajectories.to_parquet(folder / "trajectories.parquet", index=False)
         trials.to_parquet(folder / "trials.parquet", index=False)
+        if len(path):
+            path.drop(columns="fields").to_csv(folder / "path.csv", index=False)
         blind = chosen_is_blind(confirmation)
         drawn = draw(trajectories, one_step, images, folder / "figures", blind, samples, space)
+        drawn |= _draw_spectra(trajectories, gap, folder / "figures")
         page = folder / "index.html"
         page.write_text(
             _page(
-                *(confirmation, gap, trajectories, one_step, space, trials, drawn, account(root, experiment)),
+                *(confirmation, gap, trajectories, one_step, space, path, trials, drawn, account(root, experiment)),
                 samples_sentences(samples),
                 facts.classical_settings(next(iter(classical.values()), {})),
+                laid_out(measured),
             ),
             encoding="utf-8",
         )
@@ -134,17 +147,33 @@ def draw(
     return drawn
 
 
+def _draw_spectra(trajectories: pd.DataFrame, gap: pd.DataFrame, folder: Path) -> dict[str, Path]:
+    loops = [row.variant for row in facts.source_and_best(gap_rows(gap, int(gap["step"].max()), trajectories))]
+    present = set(trajectories["variant"])
+    ceiling = next((name for name in ("ceiling_truth", "ceiling_frame") if name in present), "")
+    names = [name for name in dict.fromkeys((*BASELINES, *loops, ceiling)) if name in present]
+    drawn = {}
+    for quantity in ("power", "coherence"):
+        table = spectrum_table(trajectories, quantity, names)
+        if len(table):
+            name = f"{quantity}_by_frequency"
+            drawn[name] = figures.write(spectrum_figure(table, quantity, (loops or [""])[0]), table, folder, name)
+    return drawn
+
+
 def _page(
     confirmation: Confirmation,
     gap: pd.DataFrame,
     trajectories: pd.DataFrame,
     one_step: pd.DataFrame,
     space: pd.DataFrame,
+    path: pd.DataFrame,
     trials: pd.DataFrame,
     drawn: Mapping[str, Path],
     time: Account | None,
     samples: list[str],
     classical: list[str],
+    measured: MeasuresTable | None,
 ) -> str:
     final_step = int(gap["step"].max())
     rows = {metric: gap_rows(gap, final_step, trajectories, metric) for metric in ("psnr", "psnr_ri")}
@@ -163,6 +192,7 @@ def _page(
         confirmation=confirmation,
         gate=gate(trajectories, confirmation["score_against"]),
         groups=facts.groups(space),
+        path=(path_sentence(path), path_groups(path), path_rows(path)),
         headline=facts.headline(rows["psnr"], rows["psnr_ri"]),
         diverged={metric: _diverged(found, means, metric) for metric, found in rows.items()},
         blind=chosen_is_blind(confirmation),
@@ -181,6 +211,8 @@ def _page(
         time=time,
         samples=samples,
         classical=classical,
+        measured=measured,
+        band_names=BAND_NAMES,
         minutes=float(confirmation.get("seconds") or 0) / 60,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
 from dehazing.pipeline.store import open_store
@@ -41,6 +42,15 @@ def read_trajectories(root: Path | str, confirmation: Confirmation) -> pd.DataFr
     if not tables:
         raise ValueError("A report needs at least one confirmed seed, but the experiment has none.")
     return pd.concat(tables, ignore_index=True)
+
+
+def read_refused(root: Path | str, confirmation: Confirmation) -> dict[str, str]:
+    """Column of `read_trajectories` → why its metric was refused on a field, as the evaluations' metadata tell it."""
+    store, reasons = open_store(root), dict[str, str]()
+    for address in confirmation["iterative"].values():
+        said = pq.read_schema(store.folder(address) / "evaluation.parquet").metadata or {}
+        reasons = json.loads(said.get(b"refused", b"{}")) | reasons
+    return reasons
 
 
 def chosen_is_blind(confirmation: Confirmation) -> bool:

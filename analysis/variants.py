@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-BASELINES = ("unet", "hdn")
+BASELINES = ("unet", "nafnet", "hdn")
 ONE_SHOT = ("input", "autoencoded", "ceiling", "frame", "truth")  # beginnings: neither ways to iterate nor baselines
 CLASSICAL = ("wiener", "richardson_lucy", "rolling_ball", "rolling_ball_richardson_lucy")  # controls without a network
 TURNED = "_turned"  # the end of a one-shot method's name where it is averaged over eight orientations
@@ -32,6 +32,7 @@ DEGRADERS = ("blind", "anchored", "pixels")  # ends of names; without one it is 
 
 TITLES = {
     "unet": "UNet",
+    "nafnet": "NAFNet",
     "hdn": "HDN",
     "wiener": "control: Wiener",
     "richardson_lucy": "control: Richardson-Lucy",

@@ -30,11 +30,9 @@ from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.series import ensure_series
 from dehazing.pipeline.store import Store
 from dehazing.stages import weights
-from dehazing.stages.loop_domain import PIXEL_CHANNELS
 from dehazing.stages.regressor import Training, explained_by_level
+from dehazing.stages.space import PIXEL_CHANNELS, PIXEL_STRIDE
 from studies.reading import FOLDER
-
-PIXEL_STRIDE = 2 ** (len(PIXEL_CHANNELS) - 1)
 
 
 def levels_of(series: Series, split: str, device: str, inputs: str = "truth") -> torch.Tensor:

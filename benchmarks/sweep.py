@@ -9,8 +9,9 @@ quickstart's; how well they restore is of no matter here). One execution for eac
   - `all kept`: the baselines' scores stay, too: what then remains is the loop and its scores.
 `--alone` of the configurations are measured so, in blocks before and after the batch: a systematic sample, at equal
 distances in the order of their calls. (A small one may miss the few dear ones, the refinements: against the batch.)
-The configurations are drawn from the study `iterative` as it is shipped for quickstart, or from the whole search space
-(`--space whole`: up to four refinements, of which less is shared).
+The configurations are drawn from schedules, refinement counts and variants of the study `iterative` for quickstart
+(`--space loops`), with moment matching as well, as it is shipped (`--space quickstart`), or from the whole search space
+(`--space whole`: up to four refinements). The more there is to choose, the less is shared.
 """
 
 from __future__ import annotations
@@ -49,7 +50,14 @@ from studies.reading import FOLDER, read_studies
 
 FIELDS = {"train": 6, "validation": 16, "test": 1}
 BRIEF = {"num_epochs": 1, "steps_per_epoch": 4}
-UPSTREAMS = {"unet": (), "hdn": (), "hvae": (), "restorer": ("hvae",), "degrader": ("hvae", "restorer")}
+UPSTREAMS = {
+    "unet": (),
+    "nafnet": (),
+    "hdn": (),
+    "hvae": (),
+    "restorer": ("hvae",),
+    "degrader": ("hvae", "restorer"),
+}
 SEED = 0
 AT_LEAST, AT_MOST_DB = 5.0, 1e-3
 HAZE_ALPHA = (0.0, 0.1, 0.3, 0.6, 1.0)  # any that is no end: which calls are distinct does not depend on it
@@ -74,10 +82,12 @@ def made_upstreams(root: Path, **dataset: Any) -> tuple[str, dict[str, str]]:
     return series, made
 
 
-def drawn(num: int, space: str = "quickstart") -> list[dict[str, Any]]:
-    """So many distinct configurations, in the order of their draw. space: quickstart | whole, see the module."""
+def drawn(num: int, space: str = "loops") -> list[dict[str, Any]]:
+    """So many distinct configurations, in the order of their draw. space: loops | quickstart | whole."""
     sampling = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=SEED))
-    suggest = loops.space if space == "whole" else space_of(read_studies(["iterative"], "quickstart")["iterative"])
+    unmatched = {"iterative": {"space": {"match": "none"}, "points": []}} if space == "loops" else {}
+    shipped = space_of(read_studies(["iterative"], "quickstart", unmatched)["iterative"])
+    suggest = loops.space if space == "whole" else shipped
     found: dict[str, dict[str, Any]] = {}
     while len(found) < num:
         trial = sampling.ask()
@@ -117,7 +127,7 @@ def executions_of(configurations: Sequence[dict[str, Any]], series: str, upstrea
 
 
 def compare(
-    root: Path, num: int, num_alone: int, num_blocks: int = 4, space: str = "quickstart", **dataset: Any
+    root: Path, num: int, num_alone: int, num_blocks: int = 4, space: str = "loops", **dataset: Any
 ) -> dict[str, Any]:
     """All figures of one run, see the module; the batch stands between two halves of the blocks."""
     series, upstreams = made_upstreams(root, **dataset)
@@ -254,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--configurations", type=int, default=200, metavar="N")
     parser.add_argument("--alone", type=int, default=20, metavar="N", help="so many of them also one by one")
-    parser.add_argument("--space", choices=("quickstart", "whole"), default="quickstart")
+    parser.add_argument("--space", choices=("loops", "quickstart", "whole"), default="loops")
     parser.add_argument("--root", type=Path, default=Path("results/benchmarks"), metavar="FOLDER")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="the figures, for the record")
     asked = parser.parse_args(arguments)

@@ -61,6 +61,14 @@ class Settings:
     refine_level: str = "same"  # the level that refinements of R tell the restorer: same (t) or lowest (1)
     match: str = "none"  # what R sees below T: z_t as it is (none, the source's form), or at level t's moments
 
+    def __post_init__(self) -> None:
+        if self.T < 1:
+            raise ValueError(f"`T >= 1` must hold for a loop, but got T = {self.T}.")
+        for name in ("combine_alpha", "haze_alpha"):
+            num = len(getattr(self, name))
+            if num not in (0, self.T + 1):
+                raise ValueError(f"`{name}` must have an entry for each level 0 … {self.T}, but has {num}.")
+
 
 class Trajectory(NamedTuple):
     """z[k] and z0_hat[k] belong to t = T - k, k = 0 … T - 1."""

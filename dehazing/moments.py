@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dehazing.levels import require_level
+
 Latent = tuple[Tensor, ...]
 
 
@@ -41,6 +43,7 @@ def matched(z: Latent, t: int, moments: Moments, z_T: Latent | None = None) -> L
     z_T: the observations of the same fields; where it is given, each is brought to the moments at level t that its
     own at level T let expect, so that a bright field stays one. A channel that does not vary becomes the mean.
     """
+    require_level(t, len(moments.mean[0]) - 1)
     result = []
     for i, group in enumerate(z):
         mean, std = moments.mean[i][t], moments.std[i][t]

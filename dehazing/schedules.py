@@ -91,6 +91,8 @@ def combine_alpha(schedule: Mapping, T: int, direction: str = "rising") -> Tenso
     """
     if direction not in ("rising", "falling"):
         raise ValueError(f"`direction` must be rising or falling, but got {direction!r}.")
+    if T < 1:
+        raise ValueError(f"`T >= 1` must hold, but got {T=}.")
     t = torch.arange(T + 1, dtype=torch.float64).clamp(min=1)
     progress = (T - t) / max(T - 1, 1)
     return shape(progress if direction == "rising" else 1 - progress, **schedule)

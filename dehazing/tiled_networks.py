@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from dehazing.levels import require_level
 from dehazing.models import hdn as posterior
 from dehazing.models.blocks import pad_to_multiple
 from dehazing.models.hvae import HVAE, Latent
+from dehazing.models.nafnet import NAFNet
 from dehazing.models.restorer import LatentUNet
 from dehazing.models.unet import UNet
 from dehazing.tiling import TILE_PX, Tiled
@@ -20,8 +22,9 @@ from dehazing.tiling import TILE_PX, Tiled
 Images = Callable[[Tensor], Tensor]
 
 
-def unet(network: UNet, t: int, tile_px: int = TILE_PX, device: str = "cpu") -> Images:
-    """R(x_t, t) of Eq. 5 for images (N, 1, Y, X) of any size."""
+def one_shot(network: UNet | NAFNet, t: int, tile_px: int = TILE_PX, device: str = "cpu") -> Images:
+    """R(x_t, t) of Eq. 5, of UNet or NAFNet, for images (N, 1, Y, X) of any size; ValueError unless 0 <= t <= T."""
+    require_level(t, network.T)  # type: ignore[arg-type]
 
     def call(x: Tensor) -> Latent:
         return (network(x, torch.full((len(x),), t, device=x.device)),)
@@ -53,7 +56,9 @@ def autoencoder(hvae: HVAE, tile_px: int = TILE_PX, device: str = "cpu") -> Imag
 
 
 def restorer(network: LatentUNet, t: int, tile_px: int = TILE_PX, device: str = "cpu") -> Callable[[Latent], Latent]:
-    """R(z_t, t) of Eq. 11 for latents of any size, as `encoder` gives them."""
+    """R(z_t, t) of Eq. 11 for latents of any size, as `encoder` gives them; ValueError for a level outside 0 … T."""
+    if network.T is not None:
+        require_level(t, network.T)
 
     def call(*z: Tensor) -> Latent:
         return network(z, t=torch.full((len(z[0]),), t, device=z[0].device))

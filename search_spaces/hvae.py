@@ -6,7 +6,10 @@ from typing import Any
 
 from optuna import Trial
 
+from search_spaces.ladder import FIXED
 from search_spaces.ranges import Ranges, suggest
+
+__all__ = ["FIXED", "RANGES", "space"]
 
 RANGES: dict[str, dict[str, Any]] = {
     # scientific
@@ -14,10 +17,11 @@ RANGES: dict[str, dict[str, Any]] = {
     # nuisance
     "lr": {"low": 5e-4, "high": 8e-3, "log": True},
 }
-# fixed: latent groups, width, free bits, patches, batches, length of training; set in the study's `config`
+# fixed: what FIXED has, searched where a study names it; latent groups, width, patches, batches and length of training,
+# set in the study's `config`, or searched where its `space` gives them a range
 
 
 def space(trial: Trial, ranges: Ranges = RANGES) -> None:
     """The weight of the KL terms of Eq. 9, between a faithful ceiling and a smooth latent path, and how to train."""
-    for name in RANGES:
+    for name in ranges:
         suggest(trial, name, ranges)

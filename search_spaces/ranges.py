@@ -1,11 +1,13 @@
 """Ranges of hyperparameters: declared in each space, overridden from a study's YAML or by `--set`.
 
 A range is {low, high, log or step} of two whole numbers or two real ones, or {choices}; an override may also be a plain
-value, which fixes the parameter. "/" in a name nests it.
+value, which fixes the parameter. "/" in a name nests it. A choice that is a list is asked for as its JSON text, since
+Optuna's storages keep no lists.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -33,15 +35,25 @@ def suggest(trial: Trial, name: str, ranges: Ranges) -> Any:
     )
 
 
-def overridden(ranges: Ranges, overrides: Mapping[str, Any], where: str) -> dict[str, Range]:
-    """The ranges with `overrides` {name: {low, high, log, step} or {choices}} over them; ValueError for a misfit."""
+def overridden(
+    ranges: Ranges,
+    overrides: Mapping[str, Any],
+    where: str,
+    fixed: Ranges | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Range]:
+    """The ranges with `overrides` {name: {low, high, log, step} or {choices}} over them; ValueError for a misfit.
+
+    fixed: ranges of parameters that are searched where an override names them, if only by an empty mapping. settings:
+    name → default of all that the stage has; what is in no range needs a whole one of its own.
+    """
     result = dict(ranges)
+    known = {**(fixed or {}), **ranges}
     for name, override in overrides.items():
         here = f"{where}: `{name}`"
-        if name not in ranges:
-            raise ValueError(
-                f"{where}: the search space has no parameter `{name}`; the nearest is `{nearest(name, ranges)}`."
-            )
+        if name not in known and name not in (settings or {}):
+            near = nearest(name, {**(settings or {}), **known})
+            raise ValueError(f"{where}: the search space has no parameter `{name}`; the nearest is `{near}`.")
         if isinstance(override, (bool, int, float, str)):
             override = {"choices": (override,)}
         if not isinstance(override, Mapping):
@@ -51,8 +63,25 @@ def overridden(ranges: Ranges, overrides: Mapping[str, Any], where: str) -> dict
         for key in override:
             if key not in KEYS:
                 raise ValueError(f"{here} has no key `{key}`; the nearest valid key is `{nearest(str(key), KEYS)}`.")
-        result[name] = _merged(ranges[name], override, here)
+        domain = known[name] if name in known else _own_range((settings or {})[name], override, here)
+        result[name] = _with_texts(_merged(domain, override, here) if override else domain)
     return result
+
+
+def _own_range(default: Any, override: Mapping[str, Any], where: str) -> Range:
+    """What an override must complete: nothing but whether the setting is a whole number."""
+    if "choices" not in override and not {"low", "high"} <= set(override):
+        raise ValueError(f"{where} has no range that could be changed: give it `low` and `high`, or `choices`.")
+    is_number = isinstance(default, (int, float)) and not isinstance(default, bool)
+    if "choices" not in override and not is_number:
+        raise ValueError(f"{where} is no number but {default!r}, so that it is searched by its `choices` alone.")
+    return {"low": default, "high": default} if is_number else {}
+
+
+def _with_texts(domain: Range) -> Range:
+    if not any(isinstance(choice, (list, tuple)) for choice in domain.get("choices", ())):
+        return domain
+    return {"choices": tuple(json.dumps(c) if isinstance(c, (list, tuple)) else c for c in domain["choices"])}
 
 
 def _merged(domain: Range, override: Mapping[str, Any], where: str) -> Range:

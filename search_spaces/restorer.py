@@ -16,10 +16,11 @@ RANGES: dict[str, dict[str, Any]] = {
     "lr": {"low": 5e-4, "high": 8e-3, "log": True},
     "latent_noise": {"low": 0.0, "high": 0.2},
 }
-# fixed: width, patches, batches, length of training and target; set in the study's `config`
+# fixed: width, patches, batches, length of training and target;
+# set in the study's `config`, or searched where its `space` gives them a range
 
 
 def space(trial: Trial, ranges: Ranges = RANGES) -> None:
     """How much to train at the haziest level, whether to look through the decoder, and how to train."""
-    for name in RANGES:
+    for name in ranges:
         suggest(trial, name, ranges)

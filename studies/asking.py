@@ -31,7 +31,9 @@ def add_names(parser: argparse.ArgumentParser) -> None:
 def add_investigation(parser: argparse.ArgumentParser) -> None:
     """The options that make an investigation."""
     parser.add_argument("--dataset", type=Path, default=DATASET, metavar="FILE", help="YAML of a dataset")
-    parser.add_argument("--scale", default="quickstart", help="smoke, quickstart (default), workstation or cluster")
+    parser.add_argument(
+        "--scale", default="quickstart", help="smoke, quickstart (default), laptop, workstation, cluster"
+    )
     parser.add_argument(
         "--set",
         action="append",

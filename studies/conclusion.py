@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 from dehazing.data.archive import load_series
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import writing
+from dehazing.stages import KINDS
 from studies import journal
 from studies.confirm import Instance, confirmed, doomed, executions, instances, loop_configurations, unconfirmed
 from studies.confirming import confirm
@@ -24,8 +25,8 @@ from studies.study import Study
 from studies.tracking.ledger import Ledger
 from studies.tracking.tracked import is_tracked
 
-BASELINES = ("unet", "hdn")
-NEEDED = ("unet", "hdn", "hvae", "restorer", "degrader", "iterative")  # without these there is nothing to report
+BASELINES = ("unet", "nafnet", "hdn")
+NEEDED = KINDS  # without these there is nothing to report
 Wanted = dict[tuple[str, int], Execution]  # (instance, seed) → what makes it
 
 

@@ -68,24 +68,32 @@ def instances(
             continue
         for control, changes in {name: {}, **study.controls}.items():
             config = laid_over(configs[name], changes)
-            upstreams = needed(study, study.kind, config, study.upstreams)
+            above = {other: other for other in (*left_out, *(instance.name for instance in result))}
+            upstreams = needed(study, study.kind, config, {**above, **study.upstreams})
             if control in left_out or left_out & set(upstreams.values()):
                 left_out.add(control)
                 continue
             result.append(Instance(control, study, config, upstreams))
-    kept = {instance.name: instance.name for instance in result}
+    above = {other: other for other in (*left_out, *(instance.name for instance in result))}
     for name, study in studies.items():
-        if study.kind != "iterative":
+        if study.kind != "iterative" or name in left_out:
             continue
-        able = [loop for loop in loops[name] if loop["variant"] in WITHOUT_G or loop.get("degrader") not in left_out]
+        able = [loop for loop in loops[name] if not left_out & set(_upstreams(study, [loop], above).values())]
         config = {**study.config, "configurations": able, "split": "test", "full": True}
-        if name not in left_out:
-            result.append(Instance(name, study, config, needed(study, study.kind, config, {**study.upstreams, **kept})))
+        result.append(Instance(name, study, config, _upstreams(study, able, above)))
     return result
 
 
+def _upstreams(study: Study, loops: Sequence[Mapping[str, Any]], above: Mapping[str, str]) -> dict[str, str]:
+    config = {**study.config, "configurations": [*loops]}
+    return needed(study, study.kind, config, {**above, **study.upstreams})
+
+
 def check_names(studies: Mapping[str, Study]) -> None:
-    """ValueError where two instances would have one name, or a loop's control is no control of a degrader."""
+    """ValueError where two instances would have one name, or a control builds on one that is not there.
+
+    A loop's control is a control of a degrader; one in pixels builds on the control of the restorer in pixels.
+    """
     names: list[str] = list(studies)
     degraders: list[str] = []
     for name, study in studies.items():
@@ -98,6 +106,10 @@ def check_names(studies: Mapping[str, Study]) -> None:
         raise ValueError(
             f"Studies and their controls must have names of their own, but these stand twice: {', '.join(doubled)}."
         )
+    above = {name: name for name in names}
+    for study in confirmed(studies).values():
+        for changes in study.controls.values() if study.kind != "iterative" else ():
+            needed(study, study.kind, laid_over(study.config, changes), {**above, **study.upstreams})
     for study in confirmed(studies).values():
         for control in study.controls if study.kind == "iterative" else ():
             if control not in degraders:

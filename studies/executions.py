@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from search_spaces import joint
 from search_spaces.ranges import overridden
 from studies.reading import laid_over
 from studies.samplers import sampler_for
-from studies.study import Study
+from studies.study import KIND_OF, Study
 
 BUDGET = ("num_trials", "max_hours", "max_gpu_hours", "batch")  # what may change without being another search
 NUM_SAMPLES = 32  # suggestions that a space is tried with before anything starts
@@ -45,9 +46,26 @@ def own_ranges(study: Study) -> dict[str, dict[str, Any]]:
     for role in (*(kind for kind in KINDS if kind in study.joint), ""):
         overrides = study.joint[role].space if role else study.space
         where = f"{study.name}.yaml: {f'joint: {role}: ' if role else ''}space"
-        result[role] = overridden(
-            importlib.import_module(f"search_spaces.{role or study.kind}").RANGES, overrides, where
-        )
+        kind = role or study.kind
+        module = importlib.import_module(f"search_spaces.{kind}")
+        result[role] = overridden(module.RANGES, overrides, where, getattr(module, "FIXED", {}), _settings_of(kind))
+    return result
+
+
+def _settings_of(kind: str) -> dict[str, Any]:
+    """Every setting of a stage that is trained, with its default; the loop's are all in its space."""
+    if kind == "iterative":
+        return {}
+    mapping = to_mapping(stage_module(kind).Config())
+    return {name: value for name, value in _leaves(mapping).items() if value is not None}
+
+
+def _leaves(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """{"a": {"b": …}} as {"a/b": …}."""
+    result: dict[str, Any] = {}
+    for name, value in mapping.items():
+        inner = _leaves(value) if isinstance(value, Mapping) else {"": value}
+        result |= {f"{name}/{key}" if key else name: entry for key, entry in inner.items()}
     return result
 
 
@@ -163,9 +181,10 @@ def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
                 f"with the others, but {', '.join(lost)} in {dict(point)} is not; "
                 f"the space has {', '.join(ranges)}."
             )
-    for role, ranges in own_ranges(study).items():
+    for role in own_ranges(study):
         config, where = (study.joint[role].config, f"joint: {role}: ") if role else (study.config, "")
-        for name in ranges:
+        # what is searched only where a study says so may stand in the `config` of a scale: the search replaces it
+        for name in importlib.import_module(f"search_spaces.{role or study.kind}").RANGES:
             if (role or study.kind) != "iterative" and name in config:
                 raise ValueError(
                     f"{study.name}.yaml: {where}config: `{name}` is searched, so it cannot be fixed there; "
@@ -206,7 +225,7 @@ def _check_control(study: Study, changes: Any, suggestion: Mapping[str, Any], up
     if study.kind != "iterative":
         if not isinstance(changes, Mapping):
             raise ValueError(f"it must be a mapping of settings, but is {changes!r}.")
-        addresses = {**upstreams, **{role: role for role in study.joint}}
+        addresses = {role: role for role in (*KIND_OF, *study.joint, *upstreams)}  # a control may fill those of KIND_OF
         needed(study, study.kind, laid_over(searched_config(study, suggestion), changes), addresses)
         return
     if isinstance(changes, str) or not isinstance(changes, Sequence):
@@ -217,24 +236,21 @@ def _check_control(study: Study, changes: Any, suggestion: Mapping[str, Any], up
 
 
 def nested(params: Mapping[str, Any]) -> dict[str, Any]:
-    """{"alpha/kind": …} as {"alpha": {"kind": …}}."""
+    """{"alpha/kind": …} as {"alpha": {"kind": …}}, and a list that was asked for as text as a list."""
     result: dict[str, Any] = {}
     for name, value in params.items():
         *path, last = name.split("/")
         place = result
         for key in path:
             place = place.setdefault(key, {})
-        place[last] = value
+        place[last] = json.loads(value) if isinstance(value, str) and value.startswith("[") else value
     return result
 
 
 def flattened(suggestion: Mapping[str, Any]) -> dict[str, Any]:
     """What `nested` was made from."""
-    result: dict[str, Any] = {}
-    for name, value in suggestion.items():
-        inner = flattened(value) if isinstance(value, Mapping) else {"": value}
-        result |= {f"{name}/{key}" if key else name: entry for key, entry in inner.items()}
-    return result
+    leaves = _leaves(suggestion).items()
+    return {name: json.dumps(value) if isinstance(value, list) else value for name, value in leaves}
 
 
 def study_key(study: Study, experiment: str, dataset: str, seed: int, upstreams: Mapping[str, str]) -> str:

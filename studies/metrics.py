@@ -6,6 +6,7 @@ ONE_SHOT = ("val/psnr", "val/psnr_ri", "val/psnr_mean_over_levels")
 
 METRICS: dict[str, tuple[str, ...]] = {
     "unet": ONE_SHOT,
+    "nafnet": ONE_SHOT,
     "hdn": ONE_SHOT,
     "hvae": ("val/ceiling", "val/ceiling_frame", "val/smoothness"),
     "restorer": ("val/psnr", "val/psnr_ri", "val/latent_error"),

@@ -13,7 +13,7 @@ import yaml
 from dehazing.stages import KINDS
 from dehazing.strict import from_mapping, nearest
 from studies.own_files import own_studies
-from studies.study import Study
+from studies.study import KIND_OF, Study
 
 FOLDER = Path(__file__).parent
 
@@ -74,12 +74,30 @@ def read_studies(
     }
     for name, study in studies.items():
         for role, other in study.upstreams.items():
-            if studies[other].kind != role:
+            if studies[other].kind != (kind := KIND_OF.get(role, role)):
                 raise ValueError(
-                    f"{name}.yaml: upstreams: `{role}` must name a study of the kind {role}, "
+                    f"{name}.yaml: upstreams: `{role}` must name a study of the kind {kind}, "
                     f"but `{other}` is of the kind {studies[other].kind}."
                 )
+        _require_one_hvae(study, studies)
     return studies
+
+
+def _require_one_hvae(study: Study, studies: Mapping[str, Study]) -> None:
+    """Latents of another HVAE mean nothing to a network, so all that a study builds on must share one."""
+    own = _hvae_of(study)
+    for role, other in study.upstreams.items():
+        theirs = _hvae_of(studies[other])
+        if own is not None and theirs not in (None, own):
+            raise ValueError(
+                f"{study.name}.yaml: upstreams: all must share the latents of one HVAE, but `hvae` is that of "
+                f"`{own}`, and the {role} of `{other}` is trained on that of `{theirs}`."
+            )
+
+
+def _hvae_of(study: Study) -> str | None:
+    """The study whose HVAE the latents are of: the one itself where it searches the HVAE, None without latents."""
+    return study.name if "hvae" in study.joint else study.upstreams.get("hvae")
 
 
 def laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,8 +11,13 @@ from dehazing.strict import nearest
 from studies.metrics import METRICS
 
 SAMPLERS = ("auto", "tpe", "random", "grid", "gp", "nsga2")
-# kind → roles that its stage can build on; a role is filled by a study of the kind of that name
-ROLES = {"restorer": ("hvae",), "degrader": ("hvae", "restorer", "unet"), "iterative": KINDS[:-1]}
+# kind → roles that its stage can build on; a role is filled by a study of the kind of that name, or of KIND_OF it
+ROLES = {
+    "restorer": ("hvae",),
+    "degrader": ("hvae", "restorer", "restorer_pixels"),
+    "iterative": (*KINDS[:-1], "restorer_pixels"),
+}
+KIND_OF = {"restorer_pixels": "restorer"}  # roles that a control of that kind may fill, too
 RUN_METRICS = ("seconds",)  # of any execution, for constraints
 Sampler = Literal["auto", "tpe", "random", "grid", "gp", "nsga2"]
 
@@ -79,11 +84,13 @@ class Study:
     upstreams: role of the stage → study that fills it. joint: role → the stage that fills it, searched with this one:
     its parameters are called "role/name", and only what a trial changes is made anew; such a study is not confirmed.
     config: settings of the stage's Config that differ from its defaults. space: overrides of the ranges of the stage's
-    search space; a plain value fixes a parameter. points: suggestions to try first, by parameter; what a point leaves
-    out is sampled. controls: instances trained beside the chosen one at confirmation, with the chosen settings but for
-    these. scheduler: stopping trials early, by successive halving (asha) or against the median of those before, after
-    `grace_epochs`. batch: trials of the stage `iterative` that one process evaluates together. Besides num_trials,
-    max_hours (of wall time, over all runs) and max_gpu_hours (of the trials) end the asking for more trials.
+    search space; a plain value fixes a parameter. Any other setting of the stage is searched where `space` gives it a
+    range (or names it, where search_spaces has one at hand), whatever `config` says. points: suggestions to try first,
+    by parameter; what a point leaves out is sampled. controls: instances trained beside the chosen one at
+    confirmation, with the chosen settings but for these. scheduler: stopping trials early, by successive halving (asha)
+    or against the median of those before, after `grace_epochs`. batch: trials of the stage `iterative` that one process
+    evaluates together. Besides num_trials, max_hours (of wall time, over all runs) and max_gpu_hours (of the trials)
+    end the asking for more trials.
     """
 
     name: str
@@ -138,8 +145,9 @@ class Study:
         return num_cpus if joint is None or joint.num_threads is None else joint.num_threads
 
     def _check_roles(self) -> None:
-        roles = ROLES.get(self.kind, ())
+        able = ROLES.get(self.kind, ())
         for key, named in (("upstreams", self.upstreams), ("joint", self.joint)):
+            roles = able if key == "upstreams" else [role for role in able if role in KINDS]
             for role in named:
                 if role not in roles:
                     near = f"the nearest is `{nearest(role, roles)}`" if roles else "it builds on the dataset alone"

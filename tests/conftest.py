@@ -36,3 +36,44 @@ def root(tmp_path: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(mlflow_database, tmp_path / "mlflow.db")
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """The URI of a bucket, with a place left for a folder in it."""
+    from tests.object_places import HAS_MOTO, serving_s3
+
+    if not HAS_MOTO:
+        pytest.skip("moto plays S3; `pip install -c constraints.txt -e '.[dev]'` installs it")
+    with serving_s3() as uri:
+        yield uri
+
+
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.slow)])
+def scheme(request):
+    """Of the object store that `store` and `elsewhere` are."""
+    return request.param
+
+
+@pytest.fixture
+def place(scheme, tmp_path, request):
+    if scheme == "file":
+        return (tmp_path / "objects").as_uri()
+    return request.getfixturevalue("s3").format(folder=tmp_path.name)
+
+
+@pytest.fixture
+def store(place, scheme, tmp_path):
+    from dehazing.pipeline.object_store import ObjectStore
+    from tests.object_places import SETTLE_S
+
+    return ObjectStore(place, tmp_path / "cache", SETTLE_S[scheme])
+
+
+@pytest.fixture
+def elsewhere(place, scheme, tmp_path):
+    """The same store as another machine sees it."""
+    from dehazing.pipeline.object_store import ObjectStore
+    from tests.object_places import SETTLE_S
+
+    return ObjectStore(place, tmp_path / "cache elsewhere", SETTLE_S[scheme])

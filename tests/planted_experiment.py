@@ -13,7 +13,7 @@ from dehazing.pipeline.store import Store
 
 EXPERIMENT = "planted-quickstart"
 CLASSICAL = {"rolling_ball": 27.0, "richardson_lucy": 25.0, "unet_turned": 31.9}  # PSNR at T, where alone they stand
-UNET, HDN, INPUT, AUTOENCODED, CEILING = 31.7, 32.9, 24.0, 23.5, 38.0
+UNET, NAFNET, HDN, INPUT, AUTOENCODED, CEILING = 31.7, 32.1, 32.9, 24.0, 23.5, 38.0
 ENDS = {  # PSNR of the last prediction; all start at 31.5
     "direct": 30.2,
     "combine_z_previous": 30.9,
@@ -62,6 +62,7 @@ def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, re
                 "evaluation.parquet": _parquet(evaluation(seed, T, num_fields, variants)),
                 "one_step.json": json.dumps(_one_step(seed, T)).encode(),
                 "latent_space.json": json.dumps(latent_space(T)).encode(),
+                "path.json": json.dumps(path(T, num_fields)).encode(),
                 "examples.safetensors": save(_examples(size, T, variants)),
                 "metrics.json": json.dumps({"final": {}, "history": [], "seconds": 3.0, "device": "cpu"}).encode(),
             }
@@ -95,7 +96,7 @@ def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, re
             "degrader": {"number": 2, "value": 25.5, "config": {"anchor": "z_T"}, "params": {"lambda_cyc": 10.0}},
         },
         "loops": [{"name": "combine_z_first", "variant": "combine_z", "alpha": {"kind": "power", "exponent": 2.0}}],
-        "baselines": ["unet", "hdn"],
+        "baselines": ["unet", "nafnet", "hdn"],
         "git_commit": "abc1234",
         "command": "python -m studies run all",
         "seconds": 812.0,
@@ -116,6 +117,32 @@ def latent_space(T, lost=(9.0, 2.0, 0.5)):
     ]
 
 
+def path(T, num_fields, latents=1.1, pixels=1.3):
+    """Lengths a hundredth apart from field to field, shares that fall with the level; of three groups."""
+    records = []
+    for seen, domain, length in (
+        ("frames", "pixels", pixels + 1),
+        ("frames", "latents", latents + 1),
+        ("truth", "pixels", pixels),
+        ("truth", "latents", latents),
+    ):
+        for group in range(4 if domain == "latents" else 2):
+            at = {"seen": seen, "domain": domain, "group": group}
+            fields = [length + 0.01 * f for f in range(num_fields)]
+            records.append(
+                {**at, "measure": "length", "level": None, "value": float(np.mean(fields)), "fields": fields}
+            )
+            for measure, best, levels in (
+                ("alpha", 0.95, range(1, T)),
+                ("span", 0.97, range(1, T)),
+                ("next", 0.915, range(T)),
+            ):
+                records += [
+                    {**at, "measure": measure, "level": s, "value": best - 0.01 * s, "fields": None} for s in levels
+                ]
+    return records
+
+
 def evaluation(seed, T, num_fields, variants):
     rng = np.random.default_rng(seed)
     rows = []
@@ -129,6 +156,8 @@ def evaluation(seed, T, num_fields, variants):
                 | {"psnr_ri": psnr + 0.2, "ssim": psnr / 40, "mse": 10 ** (-psnr / 10)}
                 | {f"band_{k}": 0.05 * (k + 1) for k in range(4)}
                 | {f"power_{k}": 1 - 0.1 * k for k in range(4)}
+                | {f"coherence_{k}": 1 - 0.2 * k for k in range(4)}
+                | {"ms_ssim": psnr / 45, "micro_ms3im": psnr / 50, "frc_px": 2.5, "background": 0.01, "line_f1": 0.9}
                 | {"drift": drift, "drift_cosine": 1 - drift, "norm_ratio": 1 - drift / 2}
             )
 
@@ -136,6 +165,7 @@ def evaluation(seed, T, num_fields, variants):
         add("ceiling_frame", 0, T, CEILING)
         for k in range(T):
             add("unet", k, T - k, UNET + k)
+            add("nafnet", k, T - k, NAFNET + k)
             add("hdn", k, T - k, HDN + k)
             add("input", k, T - k, INPUT + k)
             add("autoencoded", k, T - k, AUTOENCODED + k)
@@ -222,6 +252,7 @@ def _examples(size, T, variants):
         "frame": truth + rng.normal(0, 0.05, truth.shape),
         "input": blurred(5) + 0.2,
         "unet": blurred(1),
+        "nafnet": blurred(0.9),
         "hdn": blurred(0.8),
     }
     for name, end in variants.items():

@@ -147,7 +147,7 @@ def test_what_somebody_else_makes_is_kept_back(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_batch_holds_as_many_trials_as_a_slots_share(tmp_path: Path) -> None:
-    upstreams = {role: f"{role}/x" for role in ("unet", "hdn", "hvae", "restorer", "degrader")}
+    upstreams = {role: f"{role}/x" for role in ("unet", "nafnet", "hdn", "hvae", "restorer", "degrader")}
     study = Study("loops", "Which?", "iterative", (Objective("val/gap_db", "max"),), 10, sampler="random", batch=8)
     found = journal.open_study(journal.storage(tmp_path), "study", study, make_sampler("random", 0, 10))
 
@@ -169,7 +169,7 @@ def test_a_batch_holds_as_many_trials_as_a_slots_share(tmp_path: Path) -> None:
 
 def test_a_batch_never_mixes_networks(tmp_path: Path) -> None:
     """`bridge` needs no degrader, so it can share with a loop on either of two; those two cannot share."""
-    both = {role: f"{role}/x" for role in ("unet", "hdn", "hvae", "restorer")}
+    both = {role: f"{role}/x" for role in ("unet", "nafnet", "hdn", "hvae", "restorer")}
     study = Study("loops", "Which?", "iterative", (Objective("val/gap_db", "max"),), 3, sampler="random", batch=3)
 
     def loop(variant: str, degrader: str) -> Execution:

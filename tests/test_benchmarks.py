@@ -22,7 +22,7 @@ def pipelines(name: str, scale: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("scale", ["smoke", "quickstart"])
-@pytest.mark.parametrize(("name", "trials", "distinct"), [("joint", 24, 34), ("lambdas", 8, 10)])
+@pytest.mark.parametrize(("name", "trials", "distinct"), [("joint", 24, 35), ("lambdas", 8, 10)])
 def test_the_points_are_whole_and_ask_for_so_many_distinct_executions(
     name: str, trials: int, distinct: int, scale: str
 ) -> None:
@@ -38,6 +38,7 @@ def test_what_all_trials_share_is_trained_side_by_side_where_it_can_be() -> None
     shared = shared_by_all(read_sweep("joint", "smoke", 2), "series")
     assert [[execution.kind for execution in chain] for chain in chains(shared)] == [
         ["unet"],
+        ["nafnet"],
         ["hdn"],
         ["hvae", "restorer"],
     ]
@@ -47,7 +48,7 @@ def test_what_all_trials_share_is_trained_side_by_side_where_it_can_be() -> None
 @pytest.mark.timeout(1200)  # two minutes where nothing else runs
 def test_every_way_runs_and_the_engine_executes_each_fingerprint_once(tmp_path: Path) -> None:
     ways = measured(tmp_path, "a,b,c", slots=2) | measured(tmp_path, "d", slots=1)
-    pipeline, shared, degraders = 6, 4, len({p[-2] for p in pipelines("joint", "smoke")[:5]})
+    pipeline, shared, degraders = 7, 5, len({p[-2] for p in pipelines("joint", "smoke")[:5]})
     assert degraders == 4, "some trials share a degrader"
     assert ways["a"]["executions"] == ways["a"]["distinct"] == shared + degraders + 5
     assert ways["b"]["executions"] == 5 * pipeline

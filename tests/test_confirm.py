@@ -17,10 +17,12 @@ import yaml
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from analysis import figures, variants
 from dehazing.data.dataset import read_dataset
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import lease
-from studies import journal
+from dehazing.stages import iterative
+from studies import conclusion, journal
 from studies.asking import DATASET
 from studies.conclusion import best_settings, conclude, instances_of, wanted_of
 from studies.confirm import check_names, unconfirmed
@@ -37,17 +39,18 @@ SMALL = {"base": 4, "depth": 2, "patch_px": 32, "batch_size": 2, "num_epochs": 1
 BOTH = {  # an own study that searches the degrader and the loop together
     "question": "Which degrader and which loop together?",
     "kind": "iterative",
-    "upstreams": {"unet": "unet", "hdn": "hdn", "hvae": "hvae", "restorer": "restorer"},
+    "upstreams": {"unet": "unet", "nafnet": "nafnet", "hdn": "hdn", "hvae": "hvae", "restorer": "restorer"},
     "joint": {"degrader": {"config": {"num_epochs": 2}, "space": {"lambda_cyc": {"low": 1.0}}}},
     "objective": {"metric": "val/gap_db", "mode": "max"},
     "sampler": "random",
     "scales": {"smoke": {"num_trials": 2}},
 }
-PAIR = {  # the restorer and its autoencoder together, and a degrader on what that chose
+PAIR = {  # the degrader and its restorer together, and a loop on what that chose
     "question": "Which pair?",
-    "kind": "restorer",
-    "joint": {"hvae": {}},
-    "objective": {"metric": "val/psnr", "mode": "max"},
+    "kind": "degrader",
+    "upstreams": {"hvae": "hvae", "unet": "unet"},
+    "joint": {"restorer": {}},
+    "objective": {"metric": "val/psnr_direct", "mode": "max"},
     "sampler": "random",
     "scales": {"smoke": {"num_trials": 2}},
 }
@@ -88,22 +91,22 @@ def test_a_study_that_searches_stages_jointly_is_no_part_of_the_confirmation(tmp
     for study in investigation.studies.values():
         plant(investigation, study)
     plan = instances_of(investigation)
-    assert {instance.name for instance in plan} == {*study_names(), "anchored", "pixels"}
+    assert {instance.name for instance in plan} == {*study_names(), "restorer_pixels", "anchored", "pixels"}
     assert unconfirmed(investigation.studies) == {"both": "`both` searches several stages jointly: it is not confirmed"}
     loop = wanted_of(investigation, plan)["iterative", investigation.scale.seeds[0]]
     assert all(isinstance(one.get("degrader", ""), str) for one in loop.config["configurations"])
 
 
 def test_what_builds_on_a_jointly_searched_stage_is_not_confirmed_either(tmp_path: Path) -> None:
-    above = {**yaml.safe_load((CHECKOUT / "studies" / "degrader.yaml").read_text()), "controls": {}}
-    above["upstreams"] = {"hvae": "hvae", "restorer": "pair", "unet": "unet"}
+    above = {**yaml.safe_load((CHECKOUT / "studies" / "iterative.yaml").read_text()), "controls": {}}
+    above["upstreams"] = {**above["upstreams"], "degrader": "pair"}
     names = ["all", own(tmp_path, "pair", PAIR), own(tmp_path, "above", above)]
     reasons = unconfirmed(read_studies(names, "smoke"))
     assert list(reasons) == ["pair", "above"] and "builds on `pair`" in reasons["above"]
 
 
 def test_without_a_shipped_study_there_is_no_confirmation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = [own(tmp_path, "pair", PAIR), own(tmp_path, "iterative", {"upstreams": {"restorer": "pair"}})]
+    files = [own(tmp_path, "pair", PAIR), own(tmp_path, "iterative", {"upstreams": {"degrader": "pair"}})]
     investigation = investigation_of(tmp_path, "all", *files)
     for study in investigation.studies.values():
         plant(investigation, study)
@@ -111,6 +114,12 @@ def test_without_a_shipped_study_there_is_no_confirmation(tmp_path: Path, capsys
     said = capsys.readouterr().err
     assert "`iterative` builds on `pair`, which is not confirmed" in said and "there is no confirmation" in said
     assert (tmp_path / "e" / "trials.json").is_file() and not (tmp_path / "e" / "confirm.json").exists()
+
+
+def test_evaluation_confirmation_and_report_have_the_same_baselines() -> None:
+    assert iterative.BASELINES == conclusion.BASELINES == variants.BASELINES
+    for name in iterative.BASELINES:
+        assert name in figures.LINES and variants.title(name) != name and not variants.is_variant(name)
 
 
 def test_the_best_settings_of_a_variant_hold_the_constraints() -> None:
@@ -138,14 +147,15 @@ def test_studies_that_do_not_build_on_the_one_without_a_choice_are_searched(
 ) -> None:
     monkeypatch.setattr(Investigation, "_tell_again", lambda *_: None)  # MLflow knows them all
     investigation = investigation_of(tmp_path, "all")
-    for name in ("unet", "hdn", "hvae", "restorer"):  # the budget of each is spent, so nothing is executed
+    names = ("unet", "nafnet", "hdn", "hvae", "restorer", "degrader")
+    for name in names:  # the budget of each is spent, so nothing is executed
         plant(investigation, investigation.studies[name], TrialState.FAIL if name == "unet" else TrialState.COMPLETE)
     investigation.addresses.clear()
-    with pytest.raises(NothingChosen, match=r"chosen: unet; not searched, .*: degrader, iterative\."):
+    with pytest.raises(NothingChosen, match=r"chosen: unet; not searched, .*: iterative\."):
         investigation.search_all()
-    assert set(investigation.addresses) == {"hdn", "hvae", "restorer"}
+    assert set(investigation.addresses) == {"nafnet", "hdn", "hvae", "restorer", "degrader"}
     said = capsys.readouterr().err
-    assert "unet: no trial came to its end" in said and "degrader: not searched, as it builds on unet" in said
+    assert "unet: no trial came to its end" in said and "iterative: not searched, as it builds on unet" in said
     assert len(investigation.failures) == 2, "the failed trials"
 
 
@@ -234,7 +244,8 @@ store = tiny_series.publish(Path(sys.argv[1]))
 ways = {"held": 6, "dies": 2, "loses": 3, "memory": 4, "fails": 5, "plain": 1}
 wanted = {(name, 1): Execution("unet", {"lr": lr}, "tiny", 1) for name, lr in ways.items()}
 wanted["twin", 1] = wanted["fails", 1]
-wanted["above", 1] = Execution("degrader", {"domain": "pixels"}, "tiny", 1, {"unet": wanted["fails", 1].address})
+roles = {"restorer_pixels": wanted["fails", 1].address}
+wanted["above", 1] = Execution("degrader", {"domain": "pixels"}, "tiny", 1, roles)
 others = [wanted[name, 1].address for name in ("dies", "loses", "plain")]
 held, freed = threading.Event(), []
 

@@ -36,7 +36,7 @@ def test_every_variant_and_line_is_named(trajectories):
     named = texts(figure)
     ends = table[table["step"] == 3].set_index("variant")["psnr"]
     assert f"direct {ends['direct_blind']:.1f}" in named and f"stop {ends['stop']:.1f}" in named
-    for name in ("UNet", "HDN", "input", "ceiling"):
+    for name in ("UNet", "NAFNet", "HDN", "input", "ceiling"):
         assert sum(text.startswith(name) for text in named) >= 4
     assert any(text.startswith("ceiling, truth") and text.endswith("↑") for text in named)
 

@@ -94,7 +94,7 @@ def test_many_jobs_are_laid_onto_slots_in_a_moment() -> None:
 
 def loop(steepness: float, degrader: str = "", variant: str = "direct") -> Execution:
     configurations = [{"variant": variant, "alpha": {"kind": "sigmoid", "steepness": steepness}}]
-    upstreams = {role: f"{role}/0123456789abcdef" for role in ("unet", "hdn", "hvae", "restorer")}
+    upstreams = {role: f"{role}/0123456789abcdef" for role in ("unet", "nafnet", "hdn", "hvae", "restorer")}
     with_degrader = {"degrader": degrader} if degrader else {}
     return Execution("iterative", {"configurations": configurations}, "here", 0, {**upstreams, **with_degrader})
 

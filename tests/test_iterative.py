@@ -28,14 +28,21 @@ LADDER = {"latent_channels": [2, 2, 2], "width": 8}
 OPERATOR = {**BRIEF, "width": 8, "discriminator_width": 8}
 STAGES = {
     "unet": ("unet", {**BRIEF, "base": 4, "depth": 2}),
+    "nafnet": ("nafnet", {**BRIEF, "width": 4, "depth": 2}),
     "hdn": ("hdn", {**BRIEF, **LADDER, "num_samples": 2}),
     "hvae": ("hvae", {**BRIEF, **LADDER}),
     "restorer": ("restorer", {**BRIEF, "width": 8}),
+    "restorer_pixels": ("restorer", {**BRIEF, "width": 8, "domain": "pixels"}),
     "degrader": ("degrader", OPERATOR),
     "anchored": ("degrader", {**OPERATOR, "anchor": "z_t"}),
     "pixels": ("degrader", {**OPERATOR, "domain": "pixels"}),
 }
-UPSTREAMS = {"restorer": ["hvae"], "degrader": ["hvae", "restorer"], "anchored": ["hvae", "restorer"]}
+UPSTREAMS = {
+    "restorer": ["hvae"],
+    "degrader": ["hvae", "restorer"],
+    "anchored": ["hvae", "restorer"],
+    "pixels": ["restorer_pixels"],
+}
 LINEAR, CONSTANT = {"kind": "linear"}, {"kind": "constant", "value": 0.3}
 CONFIGURATIONS = [
     Configuration("direct"),
@@ -71,7 +78,7 @@ def upstreams(tmp_path_factory):
     store.publish("series/random", {path.name: path for path in aside.iterdir()})
     made = {}
     for name, (kind, config) in STAGES.items():
-        roles = UPSTREAMS.get(name, ["unet"] if name == "pixels" else [])
+        roles = UPSTREAMS.get(name, [])
         made[name] = Execution(kind, config, "random", 0, {role: made[role] for role in roles}).address
         execute(Execution(kind, config, "random", 0, {role: made[role] for role in roles}), store)
     return load_series(store.folder("series/random")), {name: store.folder(address) for name, address in made.items()}
@@ -104,7 +111,7 @@ def test_a_configuration_in_a_batch_gives_what_it_gives_alone_to_the_bit(upstrea
         fields.forget()
         assert alone(upstreams, config) == in_batch, config.configurations  # cold
         assert alone(upstreams, config) == in_batch, config.configurations  # warm
-    assert len(together[0][0]) == (6 if full else 1)
+    assert len(together[0][0]) == (7 if full else 1)
     assert set(json.loads(json.dumps(together[0][1]))) >= {"val/gap_db", "val/gap_db_direct", "calls/R"}
 
 
@@ -122,7 +129,7 @@ def test_latents_that_are_computed_together_give_the_same_but_for_rounding(upstr
     monkeypatch.setattr(iterative, "_bounds", lambda x, num: (2, 4))  # as on a GPU
     files, together = alone(upstreams, config)
     assert together == pytest.approx(one_by_one, abs=1e-4)
-    assert len(files) == 6
+    assert len(files) == 7
 
 
 def test_only_a_full_evaluation_measures_what_is_dear_and_says_what_it_cannot(upstreams):
@@ -174,8 +181,8 @@ def test_averaging_over_turns_adds_a_row_for_every_method_and_changes_none(upstr
     plain, files = evaluated(upstreams)
     table, turned_files = evaluated(upstreams, average_turns=True)
     turned = table["variant"].str.endswith("_turned")
-    assert set(table[turned]["variant"]) == {"unet_turned", "hdn_turned", "rolling_ball_turned"}
-    assert table[turned]["level"].eq(T).all() and turned.sum() == 15
+    assert set(table[turned]["variant"]) == {"unet_turned", "nafnet_turned", "hdn_turned", "rolling_ball_turned"}
+    assert table[turned]["level"].eq(T).all() and turned.sum() == 20
     pd.testing.assert_frame_equal(table[~turned].reset_index(drop=True), plain)
     mean = table.groupby("variant")["mse"].mean()
     assert abs(mean["unet_turned"] - table[table["level"] == T].groupby("variant")["mse"].mean()["unet"]) > 1e-6
@@ -228,6 +235,23 @@ def test_a_full_evaluation_tells_of_every_group_at_every_level(upstreams):
     assert table[table["level"] == 0]["psnr"].to_numpy() == pytest.approx(ceiling, abs=1e-6)
 
 
+def test_a_full_evaluation_tells_how_images_and_latents_walk_and_of_noise_free_ones_where_they_are_known(upstreams):
+    series, folders = upstreams
+    files, _ = alone(upstreams, Config((CONFIGURATIONS[0],), full=True))
+    real = pd.DataFrame(json.loads(files["path.json"]))
+    assert set(real["seen"]) == {"frames"} and real["value"].notna().all()
+    counted = real.groupby(["domain", "measure"])["group"].nunique()
+    assert counted["latents", "length"] == 4 and counted["pixels", "next"] == 2  # each group, and all together
+    x = series.x("validation")
+    steps = np.diff(x.reshape(5, T + 1, -1), axis=1)
+    by_hand = np.linalg.norm(steps, axis=2).sum(1) / np.linalg.norm(steps.sum(1), axis=1)
+    (length,) = real.query("domain == 'pixels' and measure == 'length' and group == 0")["fields"]
+    assert length == pytest.approx(by_hand.tolist(), rel=1e-5)
+    simulated = replace(series, fields=tuple(replace(field, truth=field.frames + 1) for field in series.fields))
+    files, _ = alone((simulated, folders), Config((CONFIGURATIONS[0],), full=True))
+    assert {one["seen"] for one in json.loads(files["path.json"])} == {"frames", "truth"}
+
+
 def test_no_more_than_two_splits_are_kept(upstreams):
     series, _ = upstreams
     first = fields.fields_of(series, "validation", "cpu")
@@ -246,7 +270,8 @@ def test_tables_of_a_batch_hold_the_rows_of_their_configuration_alone(upstreams,
         (tmp_path / "table").write_bytes(files["evaluation.parquet"])
         table = pd.read_parquet(tmp_path / "table")
         label = config.configurations[0].label
-        assert set(table["variant"]) == {"unet", "hdn", "input", "autoencoded", "ceiling_frame", "ceiling_truth", label}
+        one_shots = {*iterative.BASELINES, "input", "autoencoded", "ceiling_frame", "ceiling_truth"}
+        assert set(table["variant"]) == {*one_shots, label}
         rows = table[table["variant"] == label]
         assert len(rows) == 5 * T and rows.set_index("step").loc[0, "level"].eq(T).all()
         assert rows[rows["level"] == 1]["psnr"].mean() == pytest.approx(final["val/psnr"], abs=1e-9)

@@ -46,7 +46,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         (["run", "--set", "degrader.space.lambda_cyc.hihg=5"], "nearest valid key is `high`"),
         (["run", "--set", "degrader.config.widht=5"], "nearest valid key is `width`"),
         (["run", "--set", "degrader.config.width=wide"], "`width` must be a whole number"),
-        (["run", "--set", "degrader.config.domain=latent"], "`domain` must be one of latents, pixels"),
+        (["run", "--set", "degrader.space.domain=latent"], "`domain` must be one of latents, pixels"),
         (["run", "--set", "degrader.space.anchor.choices=[z_0]"], "`anchor` must be one of none, z_T, z_t"),
         (["run", "--set", "degrader.config.anchor=z_T"], "fix it in the space instead: space.anchor=z_T"),
         (["run", "--set", "degrader.sampler=tpx"], "`sampler` must be one of auto, tpe"),

@@ -1,16 +1,22 @@
 """The report is whole, offline, and says what the numbers say."""
 
+import io
+import json
 from html.parser import HTMLParser
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from planted_experiment import CLASSICAL, ENDS, HDN, evaluation, plant
 
 from analysis.facts import acceptance, groups
 from analysis.gap import COLUMNS
 from analysis.report import gap_table, write_report
-from analysis.trajectories import read_confirmation, read_one_step_errors, read_trajectories
+from analysis.trajectories import read_confirmation, read_one_step_errors, read_refused, read_trajectories
 from studies.__main__ import main
+
+CEILINGS = ("ceiling_truth", "ceiling_frame")
 
 
 class Page(HTMLParser):
@@ -53,9 +59,11 @@ def test_everything_is_written(written):
         "examples",
         "example_steps",
         "hdn_samples",
+        "power_by_frequency",
+        "coherence_by_frequency",
     )
     assert found == {
-        *("index.html", "gap.csv", "trials.parquet", "trajectories.parquet"),
+        *("index.html", "gap.csv", "measures.csv", "path.csv", "trials.parquet", "trajectories.parquet"),
         *(f"figures/{name}.{end}" for name in names for end in ("png", "csv")),
         *("figures/latent_space.png", "figures/latent_space.csv"),
     }
@@ -65,13 +73,16 @@ def test_the_gap_table_has_every_variant_step_and_baseline(written):
     _, page, _ = written
     gap = pd.read_csv(page.parent / "gap.csv")
     assert tuple(gap.columns) == COLUMNS
-    assert len(gap) == len(ENDS) * 6 * 2 * 2  # steps, metrics, baselines
+    assert len(gap) == len(ENDS) * 6 * 2 * 3  # steps, metrics, baselines
     assert set(gap["variant"]) == set(ENDS)
 
 
 def test_the_page_needs_nothing_from_outside(written):
     _, page, parsed = written
-    assert all(link.startswith(("data:image/png;base64,", "figures/", "gap.csv", "tr")) for link in parsed.links)
+    assert all(
+        link.startswith(("data:image/png;base64,", "figures/", "gap.csv", "measures.csv", "path.csv", "tr"))
+        for link in parsed.links
+    )
     assert not {"script", "link", "iframe"} & set(parsed.tags)
     assert "url(" not in page.read_text() and "@import" not in page.read_text()
     for link in parsed.links:
@@ -80,7 +91,7 @@ def test_the_page_needs_nothing_from_outside(written):
 
 def test_pictures_have_alternatives_and_tables_are_there(written):
     _, _, parsed = written
-    assert parsed.tags.count("img") == len(parsed.alts) == 8 and all(parsed.alts)
+    assert parsed.tags.count("img") == len(parsed.alts) == 10 and all(parsed.alts)
     assert parsed.tags.count("table") >= 5
 
 
@@ -90,7 +101,10 @@ def test_the_headline_says_the_numbers(written):
     final = gap[(gap["variant"] == "direct_blind") & (gap["step"] == 5) & (gap["metric"] == "psnr")]
     to_unet = final.set_index("baseline").loc["unet", "gap"]
     assert "the source's loop, direct (blind), is at" in parsed.text
+    to_nafnet, to_hdn = (final.set_index("baseline").loc[name, "gap"] for name in ("nafnet", "hdn"))
     assert f"{abs(to_unet):.1f} dB below the UNet" in parsed.text
+    assert f", {abs(to_nafnet):.1f} dB below NAFNet [" in parsed.text
+    assert f" and {abs(to_hdn):.1f} dB below HDN [" in parsed.text
     assert "The best of 28 ways to iterate, residual," in parsed.text
     assert "26 of 28 end lower than they began" in parsed.text
     assert "8 test fields of view, 3 seeds, scored against the noise-free truth" in parsed.text
@@ -118,7 +132,7 @@ def test_hdns_samples_are_shown_by_their_number_and_their_calibration_is_said(wr
 def test_an_evaluation_without_samples_or_settings_still_makes_a_report(tmp_path):
     name = plant(tmp_path, T=2, num_fields=4, records=False)
     page = Page(write_report(tmp_path, name).read_text(encoding="utf-8"))
-    assert page.tags.count("img") == 7 and "samples are worth" not in page.text
+    assert page.tags.count("img") == 9 and "samples are worth" not in page.text
 
 
 def test_real_series_of_one_field_say_so(tmp_path):
@@ -148,6 +162,40 @@ def test_a_group_that_nothing_is_lost_without_is_named():
     assert groups(pd.DataFrame(latent_space(2))[:0]) == ""
 
 
+def test_other_measures_have_a_table_with_their_units_and_a_file_of_numbers(written):
+    _, page, parsed = written
+    headings = "of 1 ↑ error in band ratio of energies ↓ power in band ratio → 1 coherence in band of 1 ↑ detail 1/px ↑"
+    assert f"method structural similarity {headings} residue % → 0 lines of 1 ↑ SSIM MS- Micro 1 2 3 4" in parsed.text
+    assert "1: 0–0.125, 2: 0.125–0.25, 3: 0.25–0.375, 4: 0.375–0.5 cycles/px" in parsed.text
+    bands = "0.05 0.10 0.15 0.20 1.00 0.90 0.80 0.70 1.00 0.80 0.60 0.40 0.400 1.0 0.900"
+    assert parsed.text.count(bands) == 6 + len(CLASSICAL) + len(ENDS)
+    numbers = pd.read_csv(page.parent / "measures.csv")
+    assert set(numbers["method"]) == {*ENDS, *CLASSICAL, "unet", "hdn", "input", "autoencoded", *CEILINGS}
+    assert numbers["mean"].notna().all() and len(numbers) == 18 * numbers["method"].nunique()
+
+
+def test_a_real_series_says_why_a_measure_is_missing(tmp_path, monkeypatch):
+    import planted_experiment
+
+    def real(*arguments):
+        return evaluation(*arguments).assign(frc_px=float("nan"), line_f1=float("nan"))
+
+    def with_reasons(table):
+        frame = pa.Table.from_pandas(table, preserve_index=False)
+        reasons = {"frc_px": "FRC needs the truth.", "line_f1": "Line F1 needs the truth."}
+        buffer = io.BytesIO()
+        pq.write_table(frame.replace_schema_metadata({"refused": json.dumps(reasons)}), buffer)
+        return buffer.getvalue()
+
+    monkeypatch.setattr(planted_experiment, "evaluation", real)
+    monkeypatch.setattr(planted_experiment, "_parquet", with_reasons)
+    name = plant(tmp_path, T=2, num_fields=4, score_against="frame")
+    confirmation = read_confirmation(tmp_path, name)
+    assert set(read_refused(tmp_path, confirmation)) == {"frc_px", "line_f1"}
+    text = Page(write_report(tmp_path, name).read_text(encoding="utf-8")).text
+    assert "– a 1.0 – b" in text and "a FRC needs the truth. b Line F1 needs the truth." in text
+
+
 def test_evaluations_that_did_not_measure_the_groups_make_a_report_without(tmp_path, monkeypatch):
     import planted_experiment
 
@@ -163,7 +211,7 @@ def test_acceptance_knows_what_holds_and_what_falls_short(written):
     confirmation = read_confirmation(root, "planted-quickstart")
     table, one_step = read_trajectories(root, confirmation), read_one_step_errors(root, confirmation)
     facts = acceptance(table, one_step)
-    assert len(facts) == 7 and all(fact.holds for fact in facts)
+    assert len(facts) == 8 and all(fact.holds for fact in facts)
     table.loc[table["variant"] == "unet", "psnr_ri"] -= 3
     one_step.loc[one_step["degrader"] == "anchored", "error"] += 1
     short = [fact.text for fact in acceptance(table, one_step) if not fact.holds]
@@ -217,7 +265,7 @@ def test_the_printed_table_has_a_line_per_variant(written):
     assert "trails" in lines["direct_blind"] and "beats" in lines["teacher_forced"]
     whole = gap_table(gap, 5, pd.read_parquet(page.parent / "trajectories.parquet"))
     assert whole.splitlines()[0].split()[:3] == ["variant", "first", "end"]
-    assert max(map(len, whole.splitlines())) < 120
+    assert max(map(len, whole.splitlines())) < 150
 
 
 def test_the_same_run_gives_the_same_tables_and_the_terminal_says_the_gate(written, capsys):

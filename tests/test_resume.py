@@ -22,6 +22,7 @@ BRIEF = {"num_epochs": 3, "steps_per_epoch": 3, "batch_size": 2, "patch_px": 32}
 LADDER = {"latent_channels": [2, 2, 2], "width": 8}
 CONFIGS = {
     "unet": {**BRIEF, "base": 4, "depth": 2},
+    "nafnet": {**BRIEF, "width": 4, "depth": 2},
     "hdn": {**BRIEF, **LADDER, "num_samples": 2},
     "hvae": {**BRIEF, **LADDER},
     "restorer": {**BRIEF, "width": 8, "latent_noise": 0.1, "lambda_decoder": 0.1},
@@ -30,11 +31,12 @@ CONFIGS = {
 }
 UPSTREAMS = {
     "unet": (),
+    "nafnet": (),
     "hdn": (),
     "hvae": (),
     "restorer": ("hvae",),
     "degrader": ("hvae", "restorer"),
-    "iterative": ("unet", "hdn", "hvae", "restorer", "degrader"),
+    "iterative": ("unet", "nafnet", "hdn", "hvae", "restorer", "degrader"),
 }
 
 

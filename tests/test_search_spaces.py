@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pickle
+from pathlib import Path
 
 import optuna
 import pytest
@@ -11,10 +13,11 @@ import pytest
 from dehazing.inference import COMBINATIONS, REFINEMENTS
 from dehazing.schedules import PARAMETERS
 from dehazing.stages import KINDS, stage_module
-from dehazing.strict import from_mapping
+from dehazing.strict import from_mapping, to_mapping
 from search_spaces import alpha
 from search_spaces.ranges import overridden, suggest
-from studies.executions import check, nested, searched_config, space_of
+from studies import journal
+from studies.executions import check, flattened, nested, pipeline_of, ranges_of, searched_config, space_of
 from studies.reading import read_studies
 from studies.samplers import make_sampler, sampler_for
 from studies.study import SAMPLERS
@@ -109,6 +112,143 @@ def test_a_plain_value_fixes_a_parameter() -> None:
 def test_an_override_that_does_not_fit_is_refused(override: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         overridden(RANGES, override, "study")
+
+
+SWEPT = {  # what a study says to have a setting searched that is none by default, as YAML has it
+    "hvae": {
+        "kl_ramp": {},
+        "free_nats": {"high": 0.01},
+        "log_var_range": {},
+        "clip_norm": {},
+        "skip_norm": {"choices": [0.0, 50.0]},
+        "weight_decay": {},
+        "ema_decay": {},
+        "width": {"low": 8, "high": 16, "step": 8},
+        "latent_channels": {"choices": [[4, 4, 8], [4, 4, 8, 8]]},
+        "batch_size": {"choices": [4, 8]},
+    },
+    "unet": {"ema_decay": {"low": 0.9, "high": 0.999}, "depth": {"low": 2, "high": 3}},
+    "restorer": {
+        "latent_noise": {"low": 0.1},
+        "lambda_decoder": {"low": 0.01, "high": 10.0, "log": True},
+        "ema_decay": {"choices": [0.9, 0.99]},
+        "clean_target": {"choices": ["frame", "truth"]},
+    },
+    "degrader": {
+        "latent_noise": {"low": 0.1},
+        "shared": {"choices": [True]},
+        "cos_target": {"choices": ["input", "cycle"]},
+        "anchor": {"choices": ["z_t"]},
+        "lambda_pair": {"low": 0.1, "high": 10.0, "log": True},
+        "ema_decay": {"low": 0.9, "high": 0.99},
+        "beta1": {"low": 0.0, "high": 0.9},
+        "pool_size": {"low": 0, "high": 100},
+        "discriminator_width": {"choices": [8, 16]},
+    },
+    "iterative": {"variant": {"choices": ["indi", "bridge"]}, "match": {"choices": ["moments"]}},
+}
+SWEPT["hdn"] = {**SWEPT["hvae"], "num_samples": {"choices": [2, 4]}, "latent_channels": {"choices": [[4], [4, 8]]}}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_study_can_search_any_setting_of_its_stage(kind: str) -> None:
+    study = read_studies([kind], "smoke", {kind: {"space": SWEPT[kind], "sampler": "random", "config": {}}})[kind]
+    check(study)
+    defaults, seen = to_mapping(stage_module(kind).Config()), dict[str, set[str]]()
+    searching = optuna.create_study(
+        sampler=make_sampler("random", 0, 40), directions=["maximize"] * len(study.objective)
+    )
+    for _ in range(40):
+        trial = searching.ask()
+        space_of(study)(trial)
+        config = searched_config(study, nested(trial.params))
+        for name, value in (config["configurations"][0] if kind == "iterative" else config).items():
+            seen.setdefault(name, set()).add(json.dumps(value))
+        made = from_mapping(stage_module(kind).Config, config, kind)
+        assert kind == "iterative" or set(to_mapping(made)) == set(defaults)
+    for name, domain in SWEPT[kind].items():
+        assert len(seen[name]) > 1 or len(domain.get("choices", "ab")) == 1, f"{name} was not searched"
+
+
+def test_what_a_scale_fixes_can_be_searched_there_unless_it_is_searched_by_default() -> None:
+    fixed = {"hvae": {"config": {"ema_decay": 0.5, "beta": 0.01}, "space": {"ema_decay": {}}}}
+    with pytest.raises(ValueError, match="`beta` is searched, so it cannot be fixed there"):
+        check(read_studies(["hvae"], "smoke", fixed)["hvae"])
+    del fixed["hvae"]["config"]["beta"]
+    study = read_studies(["hvae"], "smoke", fixed)["hvae"]
+    found = {pipeline_of(study, "", 0, {}, suggestion)[-1].config["ema_decay"] for suggestion in check(study)}
+    assert found == {0.9, 0.99, 0.999}
+
+
+def test_lists_are_asked_for_as_texts_and_come_back_from_the_journal(tmp_path: Path) -> None:
+    space = {"log_var_range": {"choices": [[-6, 2], [-8, 4]]}, "beta": 0.01, "lr": 0.001}
+    study = read_studies(["hvae"], "smoke", {"hvae": {"space": space}})["hvae"]
+    searching = optuna.create_study(storage=journal.storage(tmp_path), study_name="hvae", directions=["maximize"] * 2)
+    space_of(study)(searching.ask())
+    (trial,) = optuna.load_study(storage=journal.storage(tmp_path), study_name="hvae").trials
+    suggestion = nested(trial.params)
+    assert suggestion["log_var_range"] in ([-6, 2], [-8, 4]) and flattened(suggestion) == trial.params
+    assert pipeline_of(study, "", 0, {}, suggestion)[-1].config["log_var_range"] == suggestion["log_var_range"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"kl_rmap": {}}, "no parameter `kl_rmap`; the nearest is `kl_ramp`"),
+        ({"width": {}}, "`width` has no range that could be changed: give it `low` and `high`, or `choices`"),
+        ({"width": {"high": 32}}, "give it `low` and `high`"),
+        ({"width": {"low": 8.5, "high": 32}}, "must be a whole number"),
+        ({"latent_channels": {"low": 1, "high": 3}}, "searched by its `choices` alone"),
+        ({"kl_ramp": {"high": 1.5}}, "`0 <= kl_ramp <= 1` must hold"),
+        ({"latent_channels": {"choices": [[4, 4]]}}, "at least 3 groups"),
+    ],
+)
+def test_a_setting_that_cannot_be_searched_like_that_is_refused(override: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check(read_studies(["hvae"], "smoke", {"hvae": {"space": override}})["hvae"])
+
+
+DRAWN = {  # by the random sampler of seed 0 for trial 0, before any other setting could be searched
+    "unet": {"share_at_T": 0.1033412231359912, "lr": 0.0005721887087796831, "weight_decay": 3.621621108928155e-05},
+    "hdn": {"beta": 0.0019046446877098878, "share_at_T": 0.1033412231359912, "lr": 0.0005721887087796831},
+    "hvae": {"beta": 0.00023163883486612328, "lr": 0.0005721887087796831},
+    "restorer": {
+        "share_at_T": 0.1033412231359912,
+        "lambda_decoder": 0.0,
+        "lr": 0.0005721887087796831,
+        "latent_noise": 0.04079293804222657,
+    },
+    "degrader": {
+        "anchor": "none",
+        "shared": False,
+        "lambda_cyc": 3.7465336557132236,
+        "lambda_cos": 2.094568506262289,
+        "cos_target": "paired",
+        "lambda_pair": 0.0,
+        "lr": 0.00023137319774799031,
+        "latent_noise": 0.0,
+    },
+    "iterative": {"variant": "refine_R", "match": "moments", "num_refinements": 2, "refine_level": "lowest"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_default_spaces_draw_at_quickstart_what_they_always_drew(kind: str) -> None:
+    study = read_studies([kind], "quickstart")[kind]
+    check(study)  # its points, too
+    trial = optuna.create_study(
+        sampler=make_sampler("random", 0, 8), directions=["maximize"] * len(study.objective)
+    ).ask()
+    space_of(study)(trial)
+    assert trial.params == DRAWN[kind]
+
+
+@pytest.mark.parametrize("scale", ["workstation", "cluster"])
+@pytest.mark.parametrize("kind", ["hvae", "hdn"])
+def test_the_larger_scales_search_the_ramp_and_the_free_nats_of_a_ladder(kind: str, scale: str) -> None:
+    study = read_studies([kind], scale)[kind]
+    check(study)
+    assert set(ranges_of(study)) == {*DRAWN[kind], "kl_ramp", "free_nats"}
 
 
 def test_a_space_with_a_setting_that_its_stage_does_not_have_is_refused(

@@ -21,6 +21,10 @@ from dehazing.strict import from_mapping
         ("unet", "lr", -1.0),
         ("unet", "clean_target", "trtuh"),
         ("unet", "share_at_T", 7.0),
+        ("nafnet", "num_middle", 0),
+        ("nafnet", "window", 4),
+        ("nafnet", "window", -1),
+        ("nafnet", "steps_per_epoch", 0),
         ("hdn", "num_samples", 0),
         ("hdn", "latent_channels", ()),
         ("hvae", "beta", -1.0),
@@ -43,9 +47,10 @@ def test_a_setting_out_of_bounds_is_refused_by_its_name(kind, setting, value):
         stage_module(kind).Config(**{setting: value})
 
 
-def test_a_patch_that_the_pixel_network_cannot_halve_is_refused():
+@pytest.mark.parametrize("kind", ["restorer", "degrader"])
+def test_a_patch_that_the_pixel_network_cannot_halve_is_refused(kind):
     with pytest.raises(ValueError, match="multiple of 8, but got 20"):
-        stage_module("degrader").Config(domain="pixels", patch_px=20)
+        stage_module(kind).Config(domain="pixels", patch_px=20)
 
 
 def test_configurations_need_names_of_their_own():
@@ -98,9 +103,11 @@ def test_frames_of_odd_size_without_truth_go_through_every_stage(tmp_path):
     store.publish("series/odd", {path.name: path for path in (tmp_path / "aside").iterdir()})
     configs = {
         "unet": {**BRIEF, "base": 4, "depth": 2},
+        "nafnet": {**BRIEF, "width": 4, "depth": 2},
         "hdn": {**BRIEF, "width": 8, "num_samples": 2},
         "hvae": {**BRIEF, "width": 8},
         "restorer": {**BRIEF, "width": 8},
+        "restorer_pixels": {**BRIEF, "width": 8, "domain": "pixels"},
         "degrader": {**BRIEF, "width": 8, "discriminator_width": 8, "latent_noise": 0.1},
         "pixels": {**BRIEF, "width": 8, "discriminator_width": 8, "domain": "pixels"},
         "iterative": {
@@ -114,7 +121,7 @@ def test_frames_of_odd_size_without_truth_go_through_every_stage(tmp_path):
     }
     made = {}
     for name, config in configs.items():
-        kind = "degrader" if name == "pixels" else name
+        kind = {"pixels": "degrader", "restorer_pixels": "restorer"}.get(name, name)
         module = stage_module(kind)
         roles = module.needs(from_mapping(module.Config, config, name))
         run = Execution(kind, config, "odd", 0, {role: made[role] for role in roles})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from studies.reading import FOLDER, ordered, read_studies, study_names
 from studies.scale import read_scale, scale_names
 from studies.settings import parse
 
-SHIPPED = ["unet", "hdn", "hvae", "restorer", "degrader", "iterative"]
+SHIPPED = ["unet", "nafnet", "hdn", "hvae", "restorer", "degrader", "iterative"]
 
 
 def own(folder: Path, name: str, **mapping: object) -> str:
@@ -109,7 +110,7 @@ def test_set_reaches_settings_ranges_and_budgets() -> None:
     assert settings.pop("scale") == {"num_seeds": 5}
     studies = read_studies(["degrader"], "smoke", settings)
     assert studies["degrader"].space["lambda_cyc"] == {"high": 50}
-    assert studies["degrader"].config["width"] == 8 and studies["degrader"].config["lr"] == "1e-3"
+    assert studies["degrader"].config["discriminator_width"] == 8 and studies["degrader"].config["lr"] == "1e-3"
     assert studies["hvae"].num_trials == 9
 
 
@@ -165,6 +166,11 @@ def test_two_instances_of_one_name_and_a_loop_without_its_control_are_refused(tm
         check_names(read_studies(["all", own(tmp_path, "mine", **shipped)], "smoke"))
     with pytest.raises(ValueError, match="has a control `anchord`; the nearest is `anchored`"):
         check_names(read_studies(["all"], "smoke", {"iterative": {"controls": {"anchord": ["direct"]}}}))
+    pixels = own(tmp_path, "degrader", controls={"other": {"domain": "pixels"}})
+    without = dict(read_studies(["all", pixels], "smoke"))
+    without["restorer"] = dataclasses.replace(without["restorer"], controls={})
+    with pytest.raises(ValueError, match="fills the role `restorer_pixels`, which these settings of degrader need"):
+        check_names(without)
 
 
 def test_the_loops_come_last_and_go_on_without_a_control_that_failed(tmp_path):
@@ -180,6 +186,10 @@ def test_the_loops_come_last_and_go_on_without_a_control_that_failed(tmp_path):
     names = [loop["name"] for loop in fewer[-1].config["configurations"]]
     assert "pixels" not in [instance.name for instance in fewer] and "pixels" not in fewer[-1].upstreams
     assert "direct_anchored" in names and "bridge_pixels" in names and "direct_pixels" not in names
+    fewer = instances(studies, configs, loops, without=["restorer_pixels"])
+    names = [loop["name"] for loop in fewer[-1].config["configurations"]]
+    assert not {"restorer_pixels", "pixels"} & {instance.name for instance in fewer}
+    assert "direct_anchored" in names and not {"bridge_pixels", "direct_pixels"} & set(names)
 
 
 def test_what_was_searched_with_matched_moments_is_confirmed_beside_the_source_form_under_its_own_name():
@@ -226,7 +236,7 @@ def test_points_are_asked_first_and_the_rest_is_drawn(tmp_path):
 JOINT = {
     "question": "Which degrader and which loop together?",
     "kind": "iterative",
-    "upstreams": {"unet": "unet", "hdn": "hdn", "hvae": "hvae"},
+    "upstreams": {"unet": "unet", "nafnet": "nafnet", "hdn": "hdn", "hvae": "hvae"},
     "joint": {
         "restorer": {"space": {"lr": 0.004, "share_at_T": 0.4, "lambda_decoder": 0.0, "latent_noise": 0.0}},
         "degrader": {"config": {"num_epochs": 2}, "space": {"lambda_cyc": {"low": 1.0}}},
@@ -266,6 +276,6 @@ def test_only_what_a_joint_trial_changes_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_joint_role_whose_own_upstream_is_missing_is_refused(tmp_path: Path) -> None:
-    mapping = {**JOINT, "upstreams": {"unet": "unet", "hdn": "hdn"}}
+    mapping = {**JOINT, "upstreams": {"unet": "unet", "nafnet": "nafnet", "hdn": "hdn"}}
     with pytest.raises(ValueError, match="`upstreams` must name the study that fills the role `hvae`"):
         check(read_studies([own(tmp_path, "joint", **mapping)], "smoke")["joint"])

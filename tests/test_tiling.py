@@ -72,7 +72,7 @@ def error(tiled, whole):
 @pytest.mark.parametrize("size", SIZES)
 def test_the_unet_restores_tiles_as_it_restores_the_whole(unet, size):
     x = image(*size, num=2)
-    assert error(tiled_networks.unet(unet, T, tile_px=32)(x), unet(x, torch.tensor([T, T]))) < EXACT < AGREES
+    assert error(tiled_networks.one_shot(unet, T, tile_px=32)(x), unet(x, torch.tensor([T, T]))) < EXACT < AGREES
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -16,7 +16,8 @@ import sys
 import time
 
 STORE = "dehazing.pipeline.store"
-STAGES = tuple(f"dehazing.stages.{kind}" for kind in ("unet", "hdn", "hvae", "restorer", "degrader", "iterative"))
+KINDS = ("unet", "nafnet", "hdn", "hvae", "restorer", "degrader", "iterative")
+STAGES = tuple(f"dehazing.stages.{kind}" for kind in KINDS)
 ARITHMETIC = ("__init__", "train_epoch", "finish", "finish_each")
 spent = {"s": 0.0, "begun": 0.0, "depth": 0}
 
@@ -34,8 +35,8 @@ class Finder(importlib.abc.MetaPathFinder):
         def loaded(module):
             load(module)
             if name in STAGES:
-                for method in [method for method in ARITHMETIC if method in vars(module.Stage)]:
-                    setattr(module.Stage, method, timed(vars(module.Stage)[method]))
+                for method in [method for method in ARITHMETIC if hasattr(module.Stage, method)]:  # inherited ones, too
+                    setattr(module.Stage, method, timed(getattr(module.Stage, method)))
                 return
             for found in list(vars(module).values()):
                 if isinstance(found, type) and found.__module__ == name and "publish" in vars(found):

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dehazing.levels import require_level
+
 Latent = tuple[Tensor, ...]
 
 
@@ -40,7 +42,11 @@ def crop_latents(latents: list[Latent], num: int, size: int, generator: torch.Ge
 
 
 def at_level(latent: Latent, t: Tensor | int) -> Latent:
-    """One level of (N, L, C_i, h_i, w_i): the same for all samples, or one per sample (N,)."""
+    """One level of (N, L, C_i, h_i, w_i): the same for all samples, or one per sample (N,).
+
+    ValueError for a level that the latents do not have.
+    """
     if isinstance(t, int):
+        require_level(t, latent[0].shape[1] - 1)
         return tuple(group[:, t] for group in latent)
     return tuple(group[torch.arange(len(group), device=group.device), t.to(group.device)] for group in latent)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from dehazing.data.finite import is_finite
 from dehazing.data.inspection import inspect
 from dehazing.data.normalise import normalisation
 from dehazing.data.ome_metadata import Acquisition
@@ -67,7 +68,8 @@ def read_series(config: PinholeSeriesConfig) -> Series:
         config.magnification,
     )
     notes += said
-    frames = [level.frames[list(settings.order)].astype(np.float32) for level in levels]
+    with np.errstate(over="ignore"):  # `_check` says which frame has become infinite
+        frames = [level.frames[list(settings.order)].astype(np.float32) for level in levels]
     for level, stack in zip(levels, frames, strict=True):
         _check(level, stack, settings.pinholes)
     notes += inspect(frames, settings.pinholes)
@@ -100,6 +102,10 @@ def _check(level: Levels, frames: np.ndarray, pinholes: tuple[float, ...]) -> No
             f"{frames.shape[1]} x {frames.shape[2]} px."
         )
     for frame, pinhole in zip(frames, pinholes, strict=True):
+        if not is_finite(frame):
+            raise ValueError(
+                f"{name}: the frame of pinhole {pinhole:g} must hold finite numbers within 32 bits, but does not."
+            )
         if frame.min() == frame.max():
             raise ValueError(f"{name}: the frame of pinhole {pinhole:g} is constant, every pixel is {frame.min():g}.")
 

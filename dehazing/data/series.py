@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from dehazing.data.finite import is_finite
 
 SPLITS = ("train", "validation", "test")
 
@@ -31,7 +34,10 @@ class Imaging:
 
 @dataclass(frozen=True)
 class Series:
-    """Fields, the settings of their levels, and the normalisation x_t = (frame - offset[t]) / scale[t]."""
+    """Fields, the settings of their levels, and the normalisation x_t = (frame - offset[t]) / scale[t].
+
+    ValueError, naming field and level, where a field lacks a level or holds NaN or infinity.
+    """
 
     fields: tuple[Field, ...]
     pinholes: tuple[float, ...]  # (T + 1,), level 0 first; inf = open
@@ -43,6 +49,27 @@ class Series:
     notes: tuple[str, ...] = ()  # what the reader has to say: sorted, left out, shifted, warned
     imaging: Imaging | None = None  # None: nobody knows it, as of an acquired series
     simulated: Mapping[str, Any] | None = None  # the settings by which more such fields can be simulated
+
+    def __post_init__(self) -> None:
+        for field in self.fields:
+            for what, images in (("frame", field.frames), ("noise-free image", field.truth)):
+                if images is None:
+                    continue
+                if len(images) != self.T + 1:
+                    raise ValueError(
+                        f"Every field must have the levels 0 … {self.T}, but {field.name} has {len(images)} levels."
+                    )
+                for level, image in enumerate(images):
+                    if not is_finite(image):
+                        raise ValueError(
+                            f"Every {what} must be finite, but {field.name} holds NaN or infinity at level {level}."
+                        )
+        for level, (offset, scale) in enumerate(zip(self.offset, self.scale, strict=True)):
+            if not (math.isfinite(offset) and 0 < scale < math.inf):
+                raise ValueError(
+                    f"The normalisation must have finite offsets and positive scales, but level {level} has offset "
+                    f"{offset:g} and scale {scale:g}."
+                )
 
     @property
     def T(self) -> int:

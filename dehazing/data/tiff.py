@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from dehazing.data.finite import first_not_finite, is_finite
+
 MAX_BYTES = 8 * 2**30  # of pixels in one file
 ALWAYS_PLAUSIBLE_BYTES = 64 * 2**20
 MAX_COMPRESSION = 1100  # deflate, the densest common codec, ends at 1032 : 1
@@ -53,7 +55,7 @@ def read_tiff(path: Path) -> Tiff:
             raise ValueError(f"{path.name} is damaged or truncated: its image cannot be decoded.") from error
     if complaints:
         raise ValueError(f"{path.name} is damaged or truncated: {complaints[0]}.")
-    _check_values(values, path)
+    _check_values(values, axes, path)
     return Tiff(values, axes, stated=kind in ("imagej", "ome", "shaped", "mmstack", "lsm"), ome=ome)
 
 
@@ -145,9 +147,11 @@ def _check_claims(series: tifffile.TiffPageSeries, path: Path) -> None:
         raise _Refused(f"{path.name} is damaged or truncated: its pixels end at byte {end}, but it has {size} bytes.")
 
 
-def _check_values(values: np.ndarray, path: Path) -> None:
-    low, high = values.min(), values.max()  # NaN is passed on by both
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError(f"{path.name} must hold finite numbers, but holds NaN or infinity.")
+def _check_values(values: np.ndarray, axes: str, path: Path) -> None:
+    if not is_finite(values):
+        first = zip(axes, first_not_finite(values), strict=True)
+        place = ", ".join(f"{axis} = {index}" for axis, index in first)
+        raise ValueError(f"{path.name} must hold finite numbers, but holds NaN or infinity, first at {place}.")
+    low, high = values.min(), values.max()
     if low == high:
         raise ValueError(f"{path.name} is constant: every pixel is {low}.")

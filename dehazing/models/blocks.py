@@ -26,11 +26,16 @@ class LevelEmbedding(nn.Module):
 
     def __init__(self, T: int, width: int):
         super().__init__()
+        self.T = T
         self.table = nn.Embedding(T + 1, width)
         self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.mlp(self.table(t))  # (N,) → (N, width)
+        """(N,) → (N, width). ValueError for a level outside 0 … T, on a CPU: a GPU would have to be waited for."""
+        try:
+            return self.mlp(self.table(t))
+        except IndexError as error:
+            raise ValueError(f"Levels must lie in 0 … {self.T}, but got t = {t.tolist()}.") from error
 
 
 class ResidualBlock(nn.Module):

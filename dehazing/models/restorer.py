@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dehazing.levels import require_level
 from dehazing.models.blocks import LevelEmbedding, ResidualBlock, Up, down
 
 Latent = tuple[Tensor, ...]
@@ -25,7 +26,7 @@ class LatentUNet(nn.Module):
 
     def __init__(self, channels: Sequence[int], width: int = 32, T: int | None = None, num_inputs: int = 1):
         super().__init__()
-        self.channels = tuple(channels)
+        self.channels, self.T = tuple(channels), T
         embedding = 64 if T is not None else 0
         self.level = LevelEmbedding(T, embedding) if T is not None else None
         num_levels = 1 if T is None else T + 1
@@ -76,6 +77,7 @@ class LatentUNet(nn.Module):
     @torch.no_grad()
     def fit_linear(self, *inputs: Latent, target: Latent, t: int = 0) -> None:
         """Set the linear map of level t to the least squares fit of the target, channel by channel."""
+        require_level(t, len(self.linear) - 1)
         fitted = []
         for *parts, wanted in zip(*inputs, target, strict=True):
             seen = torch.stack([*parts, torch.ones_like(wanted)]).transpose(1, 2).flatten(2).double()  # (K, C, samples)

@@ -18,7 +18,7 @@ class UNet(nn.Module):
 
     def __init__(self, T: int, base: int = 16, depth: int = 3, num_blocks: int = 1):
         super().__init__()
-        self.depth = depth
+        self.T, self.depth = T, depth
         width = 64
         channels = [base * 2**i for i in range(depth + 1)]
         self.level = LevelEmbedding(T, width)

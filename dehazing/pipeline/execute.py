@@ -19,6 +19,7 @@ from dehazing.pipeline import checkpoint
 from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.failure import FailedBefore, remembering, with_sizes
+from dehazing.pipeline.fitting import require_fit
 from dehazing.pipeline.lease import Lease, lease
 from dehazing.pipeline.stage import Context, Stage
 from dehazing.pipeline.store import Store
@@ -99,6 +100,7 @@ def _epochs(
     with clock.of("store"):
         state = checkpoint.latest(partial)
     if state is not None:
+        require_fit(stage.state_dict(), state["stage"], f"The checkpoint in {partial} must fit its stage's settings")
         stage.load_state_dict(state["stage"])
         history = state["history"][: stage.epoch]  # an evaluation starts over
         seconds_before = state["seconds"]

@@ -26,7 +26,7 @@ class Execution:
     not exist, and where the roles of `upstreams` are not those that the settings need.
     """
 
-    kind: str  # unet | hdn | hvae | restorer | degrader | iterative
+    kind: str  # unet | nafnet | hdn | hvae | restorer | degrader | iterative
     config: Mapping[str, Any]
     dataset: str  # fingerprint of the series in the store
     seed: int

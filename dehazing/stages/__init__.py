@@ -7,7 +7,7 @@ from types import ModuleType
 
 from dehazing.strict import nearest
 
-KINDS = ("unet", "hdn", "hvae", "restorer", "degrader", "iterative")
+KINDS = ("unet", "nafnet", "hdn", "hvae", "restorer", "degrader", "iterative")
 
 
 def stage_module(kind: str) -> ModuleType:

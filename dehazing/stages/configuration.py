@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dehazing import inference, schedules
-from dehazing.stages.loop_domain import DOMAINS
+from dehazing.stages.space import DOMAINS
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,16 @@ from torch import nn
 
 from dehazing import inference, losses
 from dehazing.data.latents import Latent, at_level, crop_latents
-from dehazing.models.degrader import Discriminator, Operator
+from dehazing.models.degrader import Discriminator, Operator, num_parameters, width_for
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.bounds import require
 from dehazing.stages.compute import Compute
 from dehazing.stages.descent import Descent
 from dehazing.stages.images import Images
-from dehazing.stages.loop_domain import DOMAINS, NEEDS, PIXEL_CHANNELS, LoopDomain
+from dehazing.stages.loop_domain import NEEDS, LoopDomain
 from dehazing.stages.pool import Pool
+from dehazing.stages.space import DOMAINS, require_patches
 
 ANCHORS = ("none", "z_T", "z_t")
 COS_TARGETS = ("paired", "input", "cycle")
@@ -41,7 +42,7 @@ class Config:
     anchor: str = "none"  # what G sees beside z0_hat: none (blind, the source's form) | z_T | z_t
     shared: bool = False  # one pair with a step embedding, instead of one pair per step
     domain: str = "latents"  # latents | pixels (the control)
-    width: int = 16
+    width: int = 0  # of G and F; 0: one that makes G, all steps together, about as large as the R it is trained with
     # nuisance
     lr: float = 1e-3
     beta1: float = 0.5
@@ -59,14 +60,12 @@ class Config:
     def __post_init__(self) -> None:
         require(
             self,
-            positive=("width", "discriminator_width", "lr", "patch_px", "batch_size", "num_epochs", "steps_per_epoch"),
-            not_negative=("lambda_cyc", "lambda_cos", "lambda_pair", "pool_size", "latent_noise"),
+            positive=("discriminator_width", "lr", "patch_px", "batch_size", "num_epochs", "steps_per_epoch"),
+            not_negative=("width", "lambda_cyc", "lambda_cos", "lambda_pair", "pool_size", "latent_noise"),
             shares=("beta1", "ema_decay"),
             choices={"anchor": ANCHORS, "cos_target": COS_TARGETS, "domain": DOMAINS},
         )
-        coarsest = 2 ** (len(PIXEL_CHANNELS) - 1)
-        if self.domain == "pixels" and self.patch_px % coarsest:
-            raise ValueError(f"In pixels `patch_px` must be a multiple of {coarsest}, but got {self.patch_px}.")
+        require_patches(self.domain, self.patch_px)
 
 
 def needs(config: Config) -> tuple[str, ...]:
@@ -85,13 +84,10 @@ class Stage:
         self.z0_hat = self.domain.restored(self.z)
         self.z_validation = self.domain.encode(self.images.validation)
         T = self.images.T
-        self.architecture: dict[str, Any] = {
-            "channels": list(self.domain.channels),
-            "width": config.width,
-            "T": T,
-            "shared": config.shared,
-            "anchored": config.anchor != "none",
-        }
+        steps: dict[str, Any] = {"T": T, "shared": config.shared, "anchored": config.anchor != "none"}
+        channels = list(self.domain.channels)
+        width = config.width or width_for(num_parameters(self.domain.restorer), channels, **steps)
+        self.architecture: dict[str, Any] = {"channels": channels, "width": width, **steps}
         critic = (self.domain.channels, config.discriminator_width, T, config.shared)
         G, F = Operator(**self.architecture).to(context.device), Operator(**self.architecture).to(context.device)
         for s in range(1, T + 1):

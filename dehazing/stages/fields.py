@@ -21,12 +21,13 @@ from dehazing.data.latents import Latent, at_level
 from dehazing.data.series import Series
 from dehazing.metrics.reference import Reference
 from dehazing.moments import Moments, moments_of
-from dehazing.stages import hdn, unet, weights
+from dehazing.stages import hdn, one_shot, weights
 from dehazing.stages.classical import Controls, chosen_controls
 from dehazing.stages.hvae import reconstruct
 from dehazing.stages.images import reference
 from dehazing.stages.latent_space import latent_space
 from dehazing.stages.loop_domain import LoopDomain
+from dehazing.stages.path import both_walked
 from dehazing.stages.posterior import measured_posterior
 from dehazing.stages.scores import Columns, measured_images, measured_latents, refused
 from dehazing.stages.turns import TURNED, averaged_over_turns
@@ -97,13 +98,13 @@ class Fields:
         return self._once("refused", (), lambda: refused(of_each))
 
     def one_shots(self, upstreams: Mapping[str, Path], seed: int, full: bool, average_turns: bool = False) -> Scored:
-        """What takes one step, from T or from every level: input, UNet, HDN; at T the ceilings; the pictures at T.
+        """What takes one step, from T or from every level: input, baselines; at T the ceilings; the pictures at T.
 
         `autoencoded` is Dec(E(x_t)), the latent route without restoration; the ceilings are Dec(E(x_0)), of the
         acquired frame and of what is scored against. full: fully scored, from every level, and at T the classical
         controls and HDN's samples; average_turns: and at T every method averaged over its turns.
         """
-        folders = {name: upstreams[name] for name in ("unet", "hdn", "hvae")}
+        folders = {name: upstreams[name] for name in ("unet", "nafnet", "hdn", "hvae")}
         key = (*folders.values(), seed, full, average_turns)
         return self._once("one_shots", key, lambda: self._one_shots(folders, seed, full, average_turns))
 
@@ -125,6 +126,21 @@ class Fields:
 
         return self._once("latent_space", (domain.encoder, num_fields), measure)
 
+    def path(self, domain: LoopDomain, num_fields: int = 32) -> list[dict[str, Any]]:
+        """How the series walks from level to level, as images and as latents; of noise-free levels where known."""
+
+        def measure() -> list[dict[str, Any]]:
+            seen = {"frames": (self.x, self._train(num_fields))}
+            truth, of_train = self.series.truth(self.split), self.series.truth("train")
+            if truth is not None and of_train is not None:
+                seen["truth"] = (
+                    torch.from_numpy(truth).to(self.device),
+                    torch.from_numpy(of_train[:num_fields]).to(self.device),
+                )
+            return [one for name, (x, x_train) in seen.items() for one in both_walked(x, x_train, domain.encode, name)]
+
+        return self._once("path", (domain.encoder, num_fields), measure)
+
     @torch.no_grad()
     def _one_shots(self, folders: Mapping[str, Path], seed: int, full: bool, average_turns: bool) -> Scored:
         networks = {name: weights.kept(folder, self.device) for name, folder in folders.items()}
@@ -133,7 +149,8 @@ class Fields:
         for level in range(T, 0 if full else T - 1, -1):
             x_t = self.x[:, level]
             methods: dict[str, Restore] = {
-                "unet": lambda x, level=level: unet.restore(networks["unet"], x, level),  # type: ignore[misc]
+                "unet": lambda x, level=level: one_shot.restore(networks["unet"], x, level),  # type: ignore[misc]
+                "nafnet": lambda x, level=level: one_shot.restore(networks["nafnet"], x, level),  # type: ignore[misc]
                 "hdn": lambda x: hdn.restore(networks["hdn"], x, num_samples, seed),
             }
             if full and level == T:
@@ -171,7 +188,10 @@ class Fields:
         return Scored(rows, {"teacher_forced": images}, {})
 
     def _encoded_train(self, domain: LoopDomain, num_fields: int) -> Latent:
-        return domain.encode(torch.from_numpy(self.series.x("train")[:num_fields]).to(self.device))
+        return domain.encode(self._train(num_fields))
+
+    def _train(self, num_fields: int) -> Tensor:
+        return torch.from_numpy(self.series.x("train")[:num_fields]).to(self.device)
 
     def _once(self, kind: str, key: Hashable, make: Callable[[], Made]) -> Made:
         kept = self._kept.setdefault(kind, OrderedDict())

@@ -3,73 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dehazing.models import hdn
-from dehazing.models.hvae import HVAE, LOG_VAR_RANGE
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
-from dehazing.stages.bounds import require, require_rising
-from dehazing.stages.compute import Compute
-from dehazing.stages.descent import Descent
+from dehazing.stages.bounds import require
 from dehazing.stages.elbo import elbo, ramped
-from dehazing.stages.images import CLEAN_TARGETS, Images, draw_pairs
+from dehazing.stages.images import CLEAN_TARGETS, draw_pairs
+from dehazing.stages.ladder import Ladder, LadderSettings
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(LadderSettings):
     """Hyperparameters of the stage `hdn`."""
 
     # scientific
-    latent_channels: tuple[int, ...] = (4, 4, 8, 8)
-    width: int = 16
-    beta: float = 0.02  # weight of the KL terms
+    beta: float = 0.02
     num_samples: int = 8  # of the posterior, averaged into the prediction
     share_at_T: float = 0.25
-    # nuisance
-    lr: float = 2e-3
-    weight_decay: float = 1e-4
-    ema_decay: float = 0.99
-    free_nats: float = 0.0  # per group and pixel
-    kl_ramp: float = 0.0  # share of the steps over which beta rises from 0
-    log_var_range: tuple[float, float] = LOG_VAR_RANGE  # that log-variances are clamped to
-    clip_norm: float = 1.0  # of the gradient
-    skip_norm: float = 0.0  # of a gradient whose step is left out; 0 leaves out none
     # fixed
     clean_target: str = "frame"
-    patch_px: int = 64
-    batch_size: int = 8
     num_epochs: int = 18
-    steps_per_epoch: int = 20
-    fresh_every: int = 0  # epochs after which the training fields are simulated anew, on the device; 0: never
-    compute: Compute = field(default_factory=Compute)
 
     def __post_init__(self) -> None:
-        if not self.latent_channels or min(self.latent_channels) < 1:
-            raise ValueError(
-                f"`latent_channels` must name groups of at least one channel, but got {self.latent_channels}."
-            )
-        require(
-            self,
-            positive=(
-                "width",
-                "num_samples",
-                "lr",
-                "clip_norm",
-                "patch_px",
-                "batch_size",
-                "num_epochs",
-                "steps_per_epoch",
-            ),
-            not_negative=("beta", "weight_decay", "free_nats", "skip_norm", "fresh_every"),
-            shares=("share_at_T", "ema_decay", "kl_ramp"),
-            choices={"clean_target": CLEAN_TARGETS},
-        )
-        require_rising("log_var_range", self.log_var_range)
+        super().__post_init__()
+        require(self, positive=("num_samples",), shares=("share_at_T",), choices={"clean_target": CLEAN_TARGETS})
 
 
 def needs(config: Config) -> tuple[str, ...]:
@@ -77,31 +40,12 @@ def needs(config: Config) -> tuple[str, ...]:
     return ()
 
 
-class Stage:
+class Stage(Ladder):
     """Trains HDN; its prediction is the mean of posterior samples."""
 
     def __init__(self, config: Config, context: Context):
-        self.config, self.device, self.seed = config, context.device, context.seed
-        self.images = Images(context.series, config.clean_target, context.device, config.fresh_every, context.seed)
-        self.architecture: dict[str, Any] = {
-            "latent_channels": list(config.latent_channels),
-            "width": config.width,
-            "log_var_range": list(config.log_var_range),
-        }
-        self.num_epochs = config.num_epochs
-        network = HVAE(**self.architecture).to(context.device)
-        self.descent = Descent(
-            network,
-            config.lr,
-            config.num_epochs * config.steps_per_epoch,
-            context.seed,
-            config.weight_decay,
-            config.ema_decay,
-            config.clip_norm,
-            skip_norm=config.skip_norm,
-            compute=config.compute,
-        )
-        self.final: dict[str, float] = {}
+        super().__init__(config, context, config.clean_target)
+        self.config, self.seed = config, context.seed
 
     def train_epoch(self) -> dict[str, float]:
         self.images.renew(self.epoch)
@@ -122,16 +66,6 @@ class Stage:
         with self.descent.autocast():
             loss, rec = elbo(self.descent.module, x_t, x_0, beta, self.config.free_nats)
         self.descent.step(loss, {"loss": loss, "loss_rec": rec})
-
-    @property
-    def epoch(self) -> int:
-        return self.descent.num_done // self.config.steps_per_epoch
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.descent.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.descent.load_state_dict(state)
 
     def finish(self) -> dict[str, bytes]:
         scores = [self._validate(t, self.config.num_samples) for t in range(1, self.images.T + 1)]

@@ -26,12 +26,14 @@ from dehazing.stages.bounds import require
 from dehazing.stages.configuration import Configuration
 from dehazing.stages.degrader import one_step_errors
 from dehazing.stages.fields import Scored, fields_of
-from dehazing.stages.loop_domain import DOMAINS, NEEDS, LoopDomain
+from dehazing.stages.lineage import require_latents_of
+from dehazing.stages.loop_domain import NEEDS, LoopDomain
 from dehazing.stages.one_step import CONTROLS, controls_of_one_step
 from dehazing.stages.scores import Columns, Table, concatenated, measured_images, measured_latents
+from dehazing.stages.space import DOMAINS
 from dehazing.sweep import NETWORKS, Operators, Sweep, Symbol, calls, evaluate, stacked
 
-BASELINES = ("unet", "hdn")
+BASELINES = ("unet", "nafnet", "hdn")
 # Pixels of the images behind what is held and computed together, so that memory stays bounded: on a CPU the fields of
 # one trajectory at a time; on a GPU the fields of all trajectories, and those that go through a network together.
 PIXELS_ON_CPU = 2**16
@@ -59,7 +61,7 @@ class Config:
 
 
 def needs(config: Config) -> tuple[str, ...]:
-    """Roles of the upstream stages: both baselines, the latent space, and every degrader that is named."""
+    """Roles of the upstream stages: all baselines, the latent space, and every degrader that is named."""
     roles = [*BASELINES, *NEEDS["latents"]]
     for configuration in config.configurations:
         roles += NEEDS[configuration.domain]
@@ -91,6 +93,9 @@ class Stage:
     num_epochs = 1
 
     def __init__(self, config: Config, context: Context):
+        named = {one.degrader for one in config.configurations if one.has_G and one.domain == "latents"}
+        trained = {role: context.upstreams[role] for role in ("restorer", *sorted(named))}
+        require_latents_of(context.upstreams["hvae"], trained)
         self.config, self.context, self.epoch = config, context, 0
         self.fields = fields_of(context.series, config.split, context.device)
         self.final: dict[str, float] = {}
@@ -131,6 +136,7 @@ class Stage:
             if config.full:
                 space = self.fields.latent_space(self._domain("latents"))
                 files["latent_space.json"] = json.dumps(space, indent=1).encode()
+                files["path.json"] = json.dumps(self.fields.path(self._domain("latents")), indent=1).encode()
                 files["examples.safetensors"] = safetensors.torch.save(self._examples(config))
                 records = {"one_step": self._one_step_of(config), **self._one_shots(config).records}
                 files |= {f"{name}.json": json.dumps(record, indent=1).encode() for name, record in records.items()}

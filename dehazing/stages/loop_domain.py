@@ -1,7 +1,4 @@
-"""Where the loop runs: in the latents of an HVAE with R as restorer, or in pixels with the UNet (the control).
-
-An image is the latent of one group, so that the same degrader and the same loops serve both.
-"""
+"""Where the loop runs: a space, and the R that was trained in it."""
 
 from __future__ import annotations
 
@@ -10,22 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from dehazing.data.latents import Latent, at_level, encode_series
-from dehazing.models.blocks import pad_to_multiple
+from dehazing.data.latents import Latent, at_level
 from dehazing.stages import restorer, weights
+from dehazing.stages.lineage import require_latents_of
+from dehazing.stages.space import Space
 
-DOMAINS = ("latents", "pixels")
-NEEDS = {"latents": ("hvae", "restorer"), "pixels": ("unet",)}
-PIXEL_CHANNELS = (1, 0, 0, 0)  # one group, and three coarser resolutions without
+NEEDS = {"latents": ("hvae", "restorer"), "pixels": ("restorer_pixels",)}
 
 
-class LoopDomain:
+class LoopDomain(Space):
     """E, Dec and R of one domain, frozen.
 
-    load: how to read a published network. channels: of the groups, as LatentUNet takes them. stride: of the coarsest
-    group that it carries, in pixels. encoder: what E depends on, folders: all that the domain depends on.
+    load: how to read a published network. encoder: what E depends on, folders: all that the domain depends on.
     """
 
     def __init__(
@@ -35,46 +29,21 @@ class LoopDomain:
         device: str,
         load: Callable[[Path, str], Any] = weights.load,
     ):
-        if domain not in DOMAINS:
-            raise ValueError(f"`domain` must be latents or pixels, but got {domain!r}.")
-        self.domain = domain
+        if domain == "latents":  # before anything is loaded
+            require_latents_of(upstreams["hvae"], {"restorer": upstreams["restorer"]})
+        super().__init__(domain, upstreams, device, load)
         self.folders = tuple(upstreams[role] for role in NEEDS[domain])
-        self.encoder = self.folders[:1] if domain == "latents" else ()  # E of the pixels is no network
-        if domain == "pixels":
-            self.unet = load(upstreams["unet"], device)
-            self.channels: tuple[int, ...] = PIXEL_CHANNELS
-            self.stride = 1
-        else:
-            self.hvae = load(upstreams["hvae"], device)
-            self.restorer = load(upstreams["restorer"], device)
-            if tuple(self.restorer.channels) != tuple(self.hvae.latent_channels):
-                raise ValueError(
-                    f"R must have been trained on the latents of this HVAE, with groups of {self.hvae.latent_channels} "
-                    f"channels, but has {self.restorer.channels}."
-                )
-            self.channels = self.hvae.latent_channels
-            self.stride = 2 ** len(self.channels)
-
-    def E(self, x: Tensor) -> Latent:
-        """Images (N, 1, Y, X) to latents (Eq. 10, 17)."""
-        if self.domain == "pixels":
-            return (pad_to_multiple(x, 2 ** (len(PIXEL_CHANNELS) - 1)),)
-        return self.hvae.encode(x)
-
-    def Dec(self, z: Latent) -> Tensor:
-        """Latents to images (N, 1, Y', X'), padded as E padded them (Eq. 20)."""
-        return z[0] if self.domain == "pixels" else self.hvae.decode(z)
+        self.encoder = self.folders[:-1]  # E of the pixels is no network
+        self.restorer = load(self.folders[-1], device)
+        if tuple(self.restorer.channels) != self.channels:
+            raise ValueError(
+                f"R must have been trained in these {domain}, with groups of {self.channels} channels, but has "
+                f"{self.restorer.channels}."
+            )
 
     def R(self, z_t: Latent, t: int) -> Latent:
         """z0_hat = R(z_t, t) (Eq. 18)."""
-        if self.domain == "pixels":
-            return (self.unet(z_t[0], torch.full((len(z_t[0]),), t, device=z_t[0].device)),)
         return restorer.restore(self.restorer, z_t, t)
-
-    @torch.no_grad()
-    def encode(self, x: Tensor) -> Latent:
-        """E of every field and level of a split, x (N, L, Y, X); a tuple of (N, L, C_i, h_i, w_i)."""
-        return encode_series(self.E, x)
 
     @torch.no_grad()
     def restored(self, z: Latent) -> Latent:

@@ -1,4 +1,4 @@
-"""Stage `restorer`: R(z_t, t) over all latent groups (Eq. 11-12)."""
+"""Stage `restorer`: R(z_t, t) over all latent groups (Eq. 11-12), or over the image as the latent of one group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from dehazing import losses
-from dehazing.data.latents import Latent, at_level, crop_latents, encode_series
+from dehazing.data.latents import Latent, at_level, crop_latents
+from dehazing.levels import require_level
 from dehazing.models.restorer import LatentUNet
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
@@ -17,6 +18,7 @@ from dehazing.stages.bounds import require
 from dehazing.stages.compute import Compute
 from dehazing.stages.descent import Descent
 from dehazing.stages.images import CLEAN_TARGETS, Images, draw_levels, reference
+from dehazing.stages.space import DOMAINS, Space, require_patches
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Config:
     width: int = 32
     share_at_T: float = 0.5  # of the draws, beside those that are uniform over the levels 1 … T
     lambda_decoder: float = 0.0  # weight of ‖x_0 - Dec(R(z_t, t))‖² through the frozen decoder; 0 is the source's form
+    domain: str = "latents"  # latents | pixels (the control)
     # nuisance
     lr: float = 2e-3
     weight_decay: float = 1e-4
@@ -46,13 +49,14 @@ class Config:
             positive=("width", "lr", "patch_px", "batch_size", "num_epochs", "steps_per_epoch"),
             not_negative=("lambda_decoder", "latent_noise", "weight_decay"),
             shares=("share_at_T", "ema_decay"),
-            choices={"clean_target": CLEAN_TARGETS},
+            choices={"clean_target": CLEAN_TARGETS, "domain": DOMAINS},
         )
+        require_patches(self.domain, self.patch_px)
 
 
 def needs(config: Config) -> tuple[str, ...]:
-    """Roles of the upstream stages: the autoencoder whose latents it restores."""
-    return ("hvae",)
+    """Roles of the upstream stages: the autoencoder whose latents it restores, or none."""
+    return ("hvae",) if config.domain == "latents" else ()
 
 
 class Stage:
@@ -60,16 +64,14 @@ class Stage:
 
     def __init__(self, config: Config, context: Context):
         self.config, self.device = config, context.device
-        self.hvae = weights.load(context.upstreams["hvae"], context.device)
+        self.space = Space(config.domain, context.upstreams, context.device)
         self.images = Images(context.series, config.clean_target, context.device)
         T = self.images.T
         # level T + 1 is the target: E of the acquired clean frame, or of the truth
-        self.latents = encode_series(self.hvae.encode, self.images.train_with_target)
-        self.validation = encode_series(self.hvae.encode, self.images.validation[:, T:])
-        self.validation_0 = encode_series(
-            self.hvae.encode, reference(context.series, "validation")[:, None].to(self.device)
-        )
-        channels = list(self.hvae.latent_channels)
+        self.latents = self.space.encode(self.images.train_with_target)
+        self.validation = self.space.encode(self.images.validation[:, T:])
+        self.validation_0 = self.space.encode(reference(context.series, "validation")[:, None].to(self.device))
+        channels = list(self.space.channels)
         self.architecture: dict[str, Any] = {"channels": channels, "width": config.width, "T": T}
         self.num_epochs = config.num_epochs
         network = LatentUNet(**self.architecture).to(context.device)
@@ -99,7 +101,7 @@ class Stage:
             z0_hat = self.descent.module(z_t, t=t)
             loss = losses.restoration_latent(z_0, z0_hat)  # Eq. 12
             if self.config.lambda_decoder:
-                x_0, x0_hat = self.hvae.decode(z_0), self.hvae.decode(z0_hat)
+                x_0, x0_hat = self.space.Dec(z_0), self.space.Dec(z0_hat)
                 loss = loss + self.config.lambda_decoder * losses.restoration_pixel(x_0, x0_hat)
         self.descent.step(loss)
 
@@ -119,7 +121,7 @@ class Stage:
 
     def _draw(self) -> tuple[Latent, Tensor, Latent]:
         num, T, generator = self.config.batch_size, self.images.T, self.descent.generator
-        size = max(1, self.config.patch_px // 2 ** len(self.hvae.latent_channels))
+        size = max(1, self.config.patch_px // self.space.stride)
         (crops,) = crop_latents([self.latents], num, size, generator)
         t = draw_levels(T, num, self.config.share_at_T, generator)
         z_t = at_level(crops, t)
@@ -135,12 +137,13 @@ class Stage:
             z_T, z_0 = (tuple(group[i : i + 1, 0] for group in z) for z in (self.validation, self.validation_0))
             z0_hat = restore(self.descent.averaged, z_T, self.images.T)
             errors.append(float(losses.restoration_latent(z_0, z0_hat)))
-            images.append(self.hvae.decode(z0_hat)[:, 0, :height, :width])
+            images.append(self.space.Dec(z0_hat)[:, 0, :height, :width])
         return {"val/latent_error": sum(errors) / len(errors), **self.images.score(torch.cat(images))}
 
 
 @torch.no_grad()
 def restore(network: Any, z_t: Latent, t: int) -> Latent:
     """z0_hat = R(z_t, t) (Eq. 11), all samples at one level."""
+    require_level(t, network.T)
     level = torch.full((len(z_t[0]),), t, device=z_t[0].device)
     return network(z_t, t=level)

@@ -16,8 +16,11 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
+from dehazing.pipeline.fitting import require_fit
+
 NETWORKS = {
     "UNet": "dehazing.models.unet",
+    "NAFNet": "dehazing.models.nafnet",
     "HVAE": "dehazing.models.hvae",
     "LatentUNet": "dehazing.models.restorer",
     "Operator": "dehazing.models.degrader",
@@ -38,13 +41,12 @@ def load(folder: Path, device: str = "cpu") -> Any:
     """The network of a published stage, frozen and in evaluation mode. ValueError where weights and config disagree."""
     described = json.loads((folder / "architecture.json").read_text())
     name = described["network"]
+    if name not in NETWORKS:
+        raise ValueError(f"{folder}: a network must be one of {', '.join(NETWORKS)}, but is {name!r}.")
     network = getattr(importlib.import_module(NETWORKS[name]), name)(**described["arguments"])
     tensors = safetensors.torch.load_file(folder / "weights.safetensors")
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        first = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(f"The weights in {folder} must fit their architecture.json, but do not: {first}") from error
+    require_fit(network.state_dict(), tensors, f"The network in {folder} must fit its architecture.json")
+    network.load_state_dict(tensors)
     return network.requires_grad_(False).eval().to(device)
 
 

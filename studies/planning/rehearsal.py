@@ -45,7 +45,7 @@ class Rehearsal:
     ) -> None:
         self.scratch, self.source, self.known, self.device, self._say = scratch, source, known, device, say
         self.series, self.series_cost, self._part = "", None, ""
-        self._made: dict[str, str] = {}  # signature → address in the scratch store
+        self._made: dict[str, str] = {}  # signature and upstreams in the scratch store → address there
 
     def prepare(self, dataset: DatasetConfig) -> Cost | None:
         """Links the series, or makes it; returns what making it costs, None where the store has it."""
@@ -69,7 +69,6 @@ class Rehearsal:
         together: the batch in which it is executed; the cost is its share of the whole.
         """
         self._say(f"timing: {execution.kind}")
-        alike = signature(execution.kind, execution.config)
         try:
             if len(together) > 1:
                 return self._batch([self._here(one) for one in together[:SOME_TOGETHER]], len(together))
@@ -79,7 +78,7 @@ class Rehearsal:
             if not comes_again(error) and not is_out_of_memory(error):
                 raise
             return Cost(None, None, None, f"unknown, as its first epoch failed: {reason_of(error)}")
-        self._made.setdefault(alike, last.address)
+        self._made.setdefault(_alike(execution), last.address)
         return replace(timed, source=f"timed{self._part}")
 
     def _here(self, execution: Execution) -> Execution:
@@ -145,12 +144,10 @@ class Rehearsal:
         if self.source.has(address):
             link(self.scratch, self.source, address)
             return address
-        execution = self.known[address]
-        alike = signature(execution.kind, execution.config)
+        execution = self._here(self.known[address])
+        alike = _alike(execution)
         if alike not in self._made:
-            upstreams = {role: self._upstream(other) for role, other in execution.upstreams.items()}
-            short = replace(execution, dataset=self.series, upstreams=upstreams)
-            short = _cut(short, num_epochs=1, steps_per_epoch=1)
+            short = _cut(execution, num_epochs=1, steps_per_epoch=1)
             execute(short, self.scratch, self.device)
             self._made[alike] = short.address
         return self._made[alike]
@@ -159,6 +156,12 @@ class Rehearsal:
         manifest = self.scratch.manifest(address)
         assert manifest is not None, address
         return sum(entry["size"] for entry in manifest["files"].values())
+
+
+def _alike(execution: Execution) -> str:
+    """Equal for what can stand for each other: a network that is trained on latents belongs to its own HVAE alone."""
+    upstreams = " ".join(f"{role}={address}" for role, address in sorted(execution.upstreams.items()))
+    return f"{signature(execution.kind, execution.config)} {upstreams}"
 
 
 @dataclass(frozen=True)
