@@ -1,6 +1,6 @@
 """How long a training step of every stage takes, by its parts, and how much of it is no arithmetic.
 
-    python -m benchmarks.steps [--device cpu|cuda] [--stages unet,hdn,hvae,restorer,degrader] [--scale NAME]
+    python -m benchmarks.steps [--device cpu|cuda] [--stages unet,nafnet,hdn,hvae,restorer,degrader] [--scale NAME]
         [--batch N] [--patch PX] [--steps N] [--precisions float32,bfloat16] [--compile] [--cpu-time] [--out FILE.json]
 
 Needs torch alone, and neither Ray nor a study: networks as large as the study files say for the scale, untrained, on
@@ -29,13 +29,15 @@ import torch
 import yaml
 
 from dehazing.data.series import Field, Series
+from dehazing.pipeline import manifest
 from dehazing.pipeline.stage import Context
 from dehazing.stages import stage_module
 from dehazing.stages.compute import Compute, settle
 from dehazing.stages.descent import Descent
 from dehazing.strict import from_mapping
 
-STAGES = ("unet", "hdn", "hvae", "restorer", "degrader")
+STAGES = ("unet", "nafnet", "hdn", "hvae", "restorer", "degrader")
+NEEDS = {"restorer": ("hvae",)}  # of what a timed stage builds on
 STUDIES = Path(__file__).resolve().parent.parent / "studies"
 NUM_WARM_UP = 5
 PARTS = ("data", "forward", "backward", "optimiser")
@@ -69,7 +71,10 @@ class Stages:
     def _published(self, role: str) -> Path:
         folder = self.folder / role
         if not folder.is_dir():
-            files = self.build(role, Compute()).finish()
+            upstreams = {upstream: f"{upstream}/untrained" for upstream in NEEDS.get(role, ())}
+            config = {"config.json": json.dumps({"upstreams": upstreams}).encode()}
+            files = {**self.build(role, Compute()).finish(), **config}
+            files[manifest.NAME] = manifest.content_of(f"{role}/untrained", {})
             folder.mkdir()
             for name, content in files.items():
                 (folder / name).write_bytes(content)

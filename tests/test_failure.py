@@ -36,7 +36,7 @@ def test_running_out_of_memory_is_one_sentence_with_the_sizes(error, how_much):
 
 
 def test_an_evaluation_has_no_batch_to_be_lowered():
-    upstreams = {role: f"{role}/0" for role in ("unet", "hdn", "hvae", "restorer", "degrader")}
+    upstreams = {role: f"{role}/0" for role in ("unet", "nafnet", "hdn", "hvae", "restorer", "degrader")}
     execution = Execution("iterative", {}, "0123", 0, upstreams)
     with (
         pytest.raises(MemoryError, match=r"with 5 fields of 3 x 64 x 48 px: lower the size of the fields, or"),

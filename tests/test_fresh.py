@@ -117,7 +117,7 @@ def test_a_series_without_settings_is_refused(series):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["unet", "hdn", "hvae"])
+@pytest.mark.parametrize("kind", ["unet", "nafnet", "hdn", "hvae"])
 def test_a_stage_that_goes_on_sees_the_fields_that_an_undisturbed_one_sees(series, kind):
     module = stage_module(kind)
     config = module.Config(fresh_every=2, num_epochs=4, steps_per_epoch=1, batch_size=2, patch_px=32)

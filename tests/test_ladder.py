@@ -3,6 +3,7 @@
 import pytest
 
 from dehazing.stages import hdn, hvae
+from dehazing.stages.compute import Compute
 from dehazing.strict import to_mapping
 
 SHARED = {
@@ -19,6 +20,8 @@ SHARED = {
     "patch_px": 64,
     "batch_size": 8,
     "steps_per_epoch": 20,
+    "fresh_every": 0,
+    "compute": to_mapping(Compute()),
 }
 
 

@@ -7,6 +7,7 @@ from dehazing.data.dataset import read_dataset, with_scale
 from dehazing.models.degrader import Operator, num_parameters, width_for
 from dehazing.models.hvae import HVAE
 from dehazing.models.restorer import LatentUNet
+from dehazing.pipeline import manifest
 from dehazing.stages import degrader, hvae, restorer, weights
 from dehazing.stages.loop_domain import NEEDS, LoopDomain
 from dehazing.stages.space import DOMAINS, PIXEL_CHANNELS, Space
@@ -85,6 +86,8 @@ def test_an_R_of_another_space_is_refused(tmp_path):
         (tmp_path / name).mkdir()
         for file, content in weights.pack(network, architecture).items():
             (tmp_path / name / file).write_bytes(content)
+        (tmp_path / name / "config.json").write_text('{"upstreams": {}}')
+        (tmp_path / name / manifest.NAME).write_bytes(manifest.content_of(f"{name}/0", {}))
     folders = {"hvae": tmp_path / "hvae", "restorer": tmp_path / "restorer", "restorer_pixels": tmp_path / "restorer"}
     with pytest.raises(ValueError, match=r"R must have been trained in these latents, with groups of \(2, 2, 2\)"):
         LoopDomain("latents", folders, "cpu")
