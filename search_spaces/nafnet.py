@@ -15,11 +15,11 @@ RANGES: dict[str, dict[str, Any]] = {
     "lr": {"low": 5e-4, "high": 8e-3, "log": True},
     "weight_decay": {"low": 1e-6, "high": 1e-2, "log": True},
 }
-# fixed: width, depth, blocks, window of the attention, averaging, patches, batches, length of training and target; set
-# in the study's `config`
+# fixed: width, depth, blocks, window of the attention, averaging, patches, batches, length of training and target;
+# set in the study's `config`, or searched where its `space` gives them a range
 
 
 def space(trial: Trial, ranges: Ranges = RANGES) -> None:
     """How much to train at the haziest level, and how; the UNet's ranges, so that both are tuned alike."""
-    for name in RANGES:
+    for name in ranges:
         suggest(trial, name, ranges)

@@ -48,7 +48,7 @@ BOTH = {  # an own study that searches the degrader and the loop together
 PAIR = {  # the degrader and its restorer together, and a loop on what that chose
     "question": "Which pair?",
     "kind": "degrader",
-    "upstreams": {"hvae": "hvae", "unet": "unet"},
+    "upstreams": {"hvae": "hvae"},
     "joint": {"restorer": {}},
     "objective": {"metric": "val/psnr_direct", "mode": "max"},
     "sampler": "random",

@@ -10,14 +10,16 @@ from dehazing.models.degrader import Discriminator, Operator
 from dehazing.models.restorer import LatentUNet
 from dehazing.models.unet import UNet
 from dehazing.moments import matched, moments_of
-from dehazing.stages import restorer, unet
+from dehazing.stages import one_shot, restorer
 from dehazing.stages.loop_domain import LoopDomain
+from dehazing.stages.space import PIXEL_CHANNELS
 
 T = 3
 CHANNELS = (2, 2)
 Z = (torch.zeros(1, 2, 8, 8), torch.zeros(1, 2, 4, 4))
 ALL = tuple(torch.zeros(2, T + 1, *group.shape[1:]) for group in Z)
 UNETS = UNet(T, base=4, depth=2)
+IN_PIXELS = LatentUNet(PIXEL_CHANNELS, width=4, T=T)
 LATENT = LatentUNet(CHANNELS, width=4, T=T)
 OPERATORS = {shared: Operator(CHANNELS, 4, T, shared, anchored=False) for shared in (False, True)}
 CRITICS = {shared: Discriminator(CHANNELS, 4, T, shared) for shared in (False, True)}
@@ -26,12 +28,12 @@ CRITICS = {shared: Discriminator(CHANNELS, 4, T, shared) for shared in (False, T
 def in_pixels():
     """The pixel domain without its published folder."""
     domain = LoopDomain.__new__(LoopDomain)
-    domain.domain, domain.unet = "pixels", UNETS
+    domain.domain, domain.restorer = "pixels", IN_PIXELS
     return domain
 
 
 FROM_0 = {
-    "restore of unet": lambda t: unet.restore(UNETS, torch.zeros(1, 8, 8), t),
+    "restore of a UNet": lambda t: one_shot.restore(UNETS, torch.zeros(1, 8, 8), t),
     "restore of restorer": lambda t: restorer.restore(LATENT, Z, t),
     "a UNet itself": lambda t: UNETS(torch.zeros(1, 1, 8, 8), torch.tensor([t])),
     "R itself": lambda t: LATENT(Z, t=torch.tensor([t])),

@@ -168,9 +168,9 @@ def test_other_measures_have_a_table_with_their_units_and_a_file_of_numbers(writ
     assert f"method structural similarity {headings} residue % → 0 lines of 1 ↑ SSIM MS- Micro 1 2 3 4" in parsed.text
     assert "1: 0–0.125, 2: 0.125–0.25, 3: 0.25–0.375, 4: 0.375–0.5 cycles/px" in parsed.text
     bands = "0.05 0.10 0.15 0.20 1.00 0.90 0.80 0.70 1.00 0.80 0.60 0.40 0.400 1.0 0.900"
-    assert parsed.text.count(bands) == 6 + len(CLASSICAL) + len(ENDS)
+    assert parsed.text.count(bands) == 7 + len(CLASSICAL) + len(ENDS)
     numbers = pd.read_csv(page.parent / "measures.csv")
-    assert set(numbers["method"]) == {*ENDS, *CLASSICAL, "unet", "hdn", "input", "autoencoded", *CEILINGS}
+    assert set(numbers["method"]) == {*ENDS, *CLASSICAL, "unet", "nafnet", "hdn", "input", "autoencoded", *CEILINGS}
     assert numbers["mean"].notna().all() and len(numbers) == 18 * numbers["method"].nunique()
 
 

@@ -128,6 +128,7 @@ SWEPT = {  # what a study says to have a setting searched that is none by defaul
         "batch_size": {"choices": [4, 8]},
     },
     "unet": {"ema_decay": {"low": 0.9, "high": 0.999}, "depth": {"low": 2, "high": 3}},
+    "nafnet": {"num_middle": {"low": 1, "high": 3}, "window": {"choices": [3, 5]}},
     "restorer": {
         "latent_noise": {"low": 0.1},
         "lambda_decoder": {"low": 0.01, "high": 10.0, "log": True},
@@ -210,6 +211,7 @@ def test_a_setting_that_cannot_be_searched_like_that_is_refused(override: dict, 
 
 DRAWN = {  # by the random sampler of seed 0 for trial 0, before any other setting could be searched
     "unet": {"share_at_T": 0.1033412231359912, "lr": 0.0005721887087796831, "weight_decay": 3.621621108928155e-05},
+    "nafnet": {"share_at_T": 0.1033412231359912, "lr": 0.0005721887087796831, "weight_decay": 3.621621108928155e-05},
     "hdn": {"beta": 0.0019046446877098878, "share_at_T": 0.1033412231359912, "lr": 0.0005721887087796831},
     "hvae": {"beta": 0.00023163883486612328, "lr": 0.0005721887087796831},
     "restorer": {
@@ -227,6 +229,7 @@ DRAWN = {  # by the random sampler of seed 0 for trial 0, before any other setti
         "lambda_pair": 0.0,
         "lr": 0.00023137319774799031,
         "latent_noise": 0.0,
+        "domain": "latents",
     },
     "iterative": {"variant": "refine_R", "match": "moments", "num_refinements": 2, "refine_level": "lowest"},
 }

@@ -9,7 +9,7 @@ from analysis.trajectories import read_confirmation, read_examples, read_one_ste
 def test_every_seed_variant_field_and_step_is_there(tmp_path):
     confirmation = read_confirmation(tmp_path, plant(tmp_path, seeds=(1, 2, 3), T=4, num_fields=5))
     table = read_trajectories(tmp_path, confirmation)
-    assert len(table) == 3 * 5 * (4 * (len(ENDS) + 4) + 2 + len(CLASSICAL))
+    assert len(table) == 3 * 5 * (4 * (len(ENDS) + 5) + 2 + len(CLASSICAL))
     assert set(table["seed"]) == {1, 2, 3}
     assert (table["level"] == 4 - table["step"]).all()
     ends = table[table["step"] == 3].groupby("variant")["psnr"].mean()
