@@ -64,9 +64,7 @@ def test_published_weights_of_another_architecture_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"json, but does not: stem\.weight is \(4, 1, 3, 3\) instead of \(8, "):
         weights.load(tmp_path)
     (tmp_path / "architecture.json").write_text(json.dumps({**described, "network": "Unet"}))
-    with pytest.raises(
-        ValueError, match="a network must be one of UNet, NAFNet, .*, but is 'Unet'"
-    ):
+    with pytest.raises(ValueError, match=r"a network must be one of UNet, NAFNet, .*, but is 'Unet'"):
         weights.load(tmp_path)
 
 
