@@ -41,10 +41,12 @@ class Side:
             line = self._process.stdout.readline()
         except BrokenPipeError:
             line = ""
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "it ended without a word"}
-        if "error" in answer:
+        if not line:
             said = self.log.read_text().strip().splitlines()[-1:]
-            raise RuntimeError(f"{self.name} failed at `{do}`: {answer['error']} ({' '.join(said)}; see {self.log})")
+            raise RuntimeError(f"{self.name} ended at `{do}`: {' '.join(said) or 'it said nothing'}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(f"{self.name} failed at `{do}`: {answer['error']}")
         return answer
 
     def __enter__(self) -> Side:
