@@ -117,7 +117,7 @@ def test_a_side_goes_on_where_it_stood(ours: Side, folder: Path, method: str) ->
 
 @pytest.mark.slow
 def test_a_side_that_fails_says_why(ours: Side, folder: Path) -> None:
-    with pytest.raises(RuntimeError, match="ours failed at `begin`: ValueError.*`lr > 0` must hold"):
+    with pytest.raises(RuntimeError, match=r"ours failed at `begin`: ValueError.*`lr > 0` must hold"):
         ours.ask("begin", method="unet", setting={"lr": -1.0}, seed=1, num_steps=2, folder=str(folder))
     with pytest.raises(RuntimeError, match="ours ended at `go_on`: ValueError"):
         ours.ask("go_on", num_steps=1)
