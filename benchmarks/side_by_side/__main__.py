@@ -56,10 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         levels=asked.levels,
     )
     pythons = {"ours": Path(sys.executable), "careamics": environment.ensure(asked.env.expanduser().resolve())}
-    record = compare(asked.dataset, plan, methods, pythons, asked.threads)
+    record = compare(asked.dataset, plan, methods, pythons, asked.threads, out=asked.out)
     print(report(record))
-    if asked.out is not None:
-        asked.out.write_text(json.dumps(record, indent=1) + "\n")
     for sentence in broken(record):
         print(f"not as asked for: {sentence}", file=sys.stderr)
     return 1 if asked.check and broken(record) else 0
@@ -72,13 +70,15 @@ def compare(
     pythons: dict[str, Path],
     num_threads: int,
     modules: dict[str, str] = MODULES,
+    out: Path | None = None,
     **overrides: Any,
 ) -> dict[str, Any]:
-    """All figures of one run. pythons, modules: of each side. overrides: of the data set."""
+    """All figures of one run. pythons, modules: of each side. out: written after each method. overrides: of the data."""
     series = make_series(with_scale(read_dataset(dataset), overrides))
     record: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
         "machine": platform.processor() or platform.machine(),
+        "requirements": environment.REQUIREMENTS,
         "threads": num_threads,
         "steps": plan.num_steps,
         "search_steps": plan.num_search_steps,
@@ -101,6 +101,8 @@ def compare(
             ):
                 sides = {"ours": ours, "careamics": theirs}
                 record["methods"][method] = _of_method(Comparison(series, plan, folder, sides), method)
+            if out is not None:
+                out.write_text(json.dumps(record, indent=1) + "\n")
     return record
 
 

@@ -36,9 +36,9 @@ CARE: dict[str, Any] = {
 }
 
 
-def care(width: int) -> CAREAlgorithm:
+def care(width: int, setting: dict[str, Any]) -> CAREAlgorithm:
     """The algorithm CARE with a UNet of so many channels at full resolution."""
-    model = {"depth": DEPTH, "num_channels_init": width}
+    model = {"depth": DEPTH, "num_channels_init": width, "residual": setting["residual"]}
     return create_advanced_care_config(**CARE, model_params=model).algorithm_config
 
 
@@ -98,10 +98,10 @@ class Training:
 
 
 class CareUNet(Training):
-    """The UNet of CARE; loss: mae (its default) | mse."""
+    """The UNet of CARE; loss: mae (its default) | mse. residual: whether the input is added to the output."""
 
     def __init__(self, setting: dict[str, Any], num_steps: int, T: int):
-        super().__init__(care, setting, num_steps)
+        super().__init__(lambda width: care(width, setting), setting, num_steps)
         self.loss = {"mae": nn.L1Loss(), "mse": nn.MSELoss()}[setting["loss"]]
 
     def step(self, x_t: Tensor, t: Tensor, x_0: Tensor) -> None:

@@ -54,7 +54,7 @@ def report(record: dict[str, Any]) -> str:
 
 def shown(setting: dict[str, Any]) -> str:
     """What differs between a side's settings."""
-    return " ".join(f"{key} {setting[key]}" for key in ("loss", "kl_weight", "lr") if key in setting)
+    return " ".join(f"{key} {setting[key]}" for key in ("loss", "residual", "kl_weight", "lr") if key in setting)
 
 
 def spread(values: list[float], sign: str = "") -> str:
