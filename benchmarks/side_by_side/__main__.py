@@ -73,7 +73,10 @@ def compare(
     out: Path | None = None,
     **overrides: Any,
 ) -> dict[str, Any]:
-    """All figures of one run. pythons, modules: of each side. out: written after each method. overrides: of the data."""
+    """All figures of one run, also in `out` after each method.
+
+    pythons, modules: of each side. overrides: of the data set.
+    """
     series = make_series(with_scale(read_dataset(dataset), overrides))
     record: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
