@@ -149,7 +149,7 @@ def record_with(**changes: Any) -> dict[str, Any]:
         seed = {"psnr": [psnr + 2, psnr], "psnr_ri": [psnr, psnr], "wall_s": [wall_s] * 3, "cpu_s": [wall_s] * 3}
         return {"num_parameters": num_parameters, "seeds": [seed, seed], "setting": {"lr": 1.0}, "tried": []}
 
-    return {"methods": {"unet": {"ours": side(**changes), "careamics": side()}}}
+    return {"levels": "all", "methods": {"unet": {"ours": side(**changes), "careamics": side()}}}
 
 
 @pytest.mark.parametrize(
@@ -166,6 +166,12 @@ def test_a_broken_bound_is_named(changes: dict[str, Any], sentences: list[str]) 
     found = table.broken(record_with(**changes))
     assert len(found) == len(sentences)
     assert all(sentence in text for sentence, text in zip(sentences, found, strict=True))
+
+
+def test_networks_that_saw_T_alone_are_held_to_their_score_at_T() -> None:
+    record = record_with()
+    record["methods"]["unet"]["ours"]["seeds"][0]["psnr"][0] = 10.0
+    assert len(table.broken(record)) == 1 and not table.broken({**record, "levels": "T"})
 
 
 def test_the_median_step_and_the_mean_over_levels_are_what_the_table_shows() -> None:
