@@ -74,7 +74,7 @@ def caveats(confirmation: dict, num_fields: int) -> list[str]:
     if num_seeds < 3:
         said.append(
             "Fewer than three seeds decide nothing: intervals are shown, and every verdict reads undecided. "
-            "The larger scales use five."
+            "The larger scales use three or five."
         )
     said.append("The best of many is picked on the test fields themselves, so its own number flatters it a little.")
     return said
@@ -125,7 +125,7 @@ def acceptance(trajectories: pd.DataFrame, one_step: pd.DataFrame) -> list[Fact]
             gap, low, high = gap_between(trajectories, variant, baseline)
             value = f"{gap:+.2f} dB [{low:+.2f}, {high:+.2f}]"
             facts.append(
-                Fact(text, value, "" if needed is None else f"≥ {needed:+.0f} dB", needed is None or gap >= needed)
+                Fact(text, value, "" if needed is None else f"≥ {needed:+g} dB", needed is None or gap >= needed)
             )
     errors = one_step.groupby("degrader")["error"].mean()
     if len(errors):

@@ -212,6 +212,7 @@ def test_acceptance_knows_what_holds_and_what_falls_short(written):
     table, one_step = read_trajectories(root, confirmation), read_one_step_errors(root, confirmation)
     facts = acceptance(table, one_step)
     assert len(facts) == 8 and all(fact.holds for fact in facts)
+    assert [fact.needed for fact in facts if "NAFNet" in fact.text] == ["≥ -0.5 dB"]
     table.loc[table["variant"] == "unet", "psnr_ri"] -= 3
     one_step.loc[one_step["degrader"] == "anchored", "error"] += 1
     short = [fact.text for fact in acceptance(table, one_step) if not fact.holds]

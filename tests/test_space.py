@@ -13,9 +13,9 @@ from dehazing.stages.loop_domain import NEEDS, LoopDomain
 from dehazing.stages.space import DOMAINS, PIXEL_CHANNELS, Space
 from dehazing.strict import from_mapping
 from studies.reading import FOLDER, read_studies
-from studies.scale import read_scale
+from studies.scale import read_scale, scale_names
 
-SCALES = ("smoke", "quickstart", "workstation", "cluster")
+SCALES = scale_names()
 SOURCE_T = 7  # of the source's series, beside that of the shipped data set
 
 
