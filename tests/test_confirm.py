@@ -252,7 +252,7 @@ held, freed = threading.Event(), []
 def hold():
     with lease(store, wanted["held", 1].address):
         held.set()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not all(map(store.has, others)) and time.monotonic() < deadline:
             time.sleep(0.1)
         freed.append(all(map(store.has, others)))
@@ -287,7 +287,7 @@ def test_executions_that_fail_wait_or_lose_their_process(tmp_path: Path) -> None
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
