@@ -53,11 +53,11 @@ def own_ranges(study: Study) -> dict[str, dict[str, Any]]:
 
 
 def _settings_of(kind: str) -> dict[str, Any]:
-    """Every setting of a stage that is trained, with its default; the loop's are all in its space."""
-    if kind == "iterative":
-        return {}
-    mapping = to_mapping(stage_module(kind).Config())
-    return {name: value for name, value in _leaves(mapping).items() if value is not None}
+    """Every setting of a stage that is trained, with its default; of the loop, nothing beside its space is searched.
+
+    There the networks are frozen, and its domain is that of the degrader that the study builds on.
+    """
+    return {} if kind == "iterative" else _leaves(to_mapping(stage_module(kind).Config()))
 
 
 def _leaves(mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,19 +167,20 @@ def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
             raise ValueError(f"{study.name}: its search space and settings must fit its stage: {error}") from error
         suggestions.append(suggestion)
     _check_ends(study, sampling.get_trials(deepcopy=False), upstreams)
-    for point in study.points:
-        sampling.enqueue_trial(dict(point))
+    ranges = ranges_of(study)
+    for point in points_of(study):
+        fitting = {name: value for name, value in point.items() if _within(value, ranges.get(name, {}))}
+        sampling.enqueue_trial(fitting)
         trial = sampling.ask()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna warns of a value out of range and samples another one
+            warnings.simplefilter("ignore")  # Optuna warns of a value between a range's steps and samples another one
             space(trial)
-        ranges = ranges_of(study)
-        lost = [f"{name}: {value}" for name, value in point.items() if not _taken(name, value, trial, ranges)]
+        taken = [name for name, value in fitting.items() if trial.params.get(name) == value and name in trial.params]
+        lost = [f"{name}: {value}" for name, value in point.items() if name not in taken]
         if lost:
             raise ValueError(
                 f"{study.name}.yaml: points: every entry must be a parameter of the space, within its range and in use "
-                f"with the others, but {', '.join(lost)} in {dict(point)} is not; "
-                f"the space has {', '.join(ranges)}."
+                f"with the others, but {', '.join(lost)} in {point} is not; the space has {', '.join(ranges)}."
             )
     for role in own_ranges(study):
         config, where = (study.joint[role].config, f"joint: {role}: ") if role else (study.config, "")
@@ -200,12 +201,27 @@ def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
     return suggestions
 
 
-def _taken(name: str, value: Any, trial: optuna.Trial, ranges: Mapping[str, Any]) -> bool:
-    """Whether a trial that was asked with this value of a parameter took it, and within its range."""
-    if name not in trial.params or trial.params[name] != value:
-        return False
-    domain = ranges[name]
-    return value in domain["choices"] if "choices" in domain else domain["low"] <= value <= domain["high"]
+def points_of(study: Study) -> list[dict[str, Any]]:
+    """The study's points as its space asks for them: a list is the choice, a text, that says the same list."""
+    ranges = ranges_of(study) if study.points else {}
+    return [
+        {name: _asked_for(value, ranges.get(name, {}).get("choices", ())) for name, value in point.items()}
+        for point in study.points
+    ]
+
+
+def _asked_for(value: Any, choices: Sequence[Any]) -> Any:
+    """By value, as -8 is -8.0 but not so in writing."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    texts = [choice for choice in choices if isinstance(choice, str) and choice.startswith("[")]
+    return next((text for text in texts if json.loads(text) == [*value]), json.dumps(value))
+
+
+def _within(value: Any, domain: Mapping[str, Any]) -> bool:
+    if "choices" in domain:
+        return value in domain["choices"]
+    return bool(domain) and isinstance(value, (int, float)) and domain["low"] <= value <= domain["high"]
 
 
 def _check_ends(study: Study, trials: Sequence[optuna.trial.FrozenTrial], upstreams: Mapping[str, str]) -> None:
