@@ -91,20 +91,34 @@ def with_sampler(study: Study) -> Study:
     return replace(study, sampler=name)  # type: ignore[arg-type]
 
 
-def searched_config(study: Study, suggestion: Mapping[str, Any]) -> dict[str, Any]:
-    """The stage's settings for a suggestion; the loop's suggestion is one configuration of a batch of one."""
+def searched_config(study: Study, suggestion: Mapping[str, Any], domain: str = "latents") -> dict[str, Any]:
+    """The stage's settings for a suggestion; the loop's suggestion is one configuration of a batch of one.
+
+    domain: that the loop runs in.
+    """
     own = {name: value for name, value in suggestion.items() if name not in study.joint}
     if study.kind == "iterative":
-        return {**study.config, "configurations": [own]}
+        return {**study.config, "configurations": [in_domain(own, domain)]}
     return laid_over(study.config, own)
 
 
+def in_domain(configuration: Mapping[str, Any], domain: str) -> dict[str, Any]:
+    """The loop's configuration in a domain; latents, the default, go without saying."""
+    return {**configuration} if domain == "latents" else {**configuration, "domain": domain}
+
+
 def pipeline_of(
-    study: Study, dataset: str, seed: int, upstreams: Mapping[str, str], suggestion: Mapping[str, Any]
+    study: Study,
+    dataset: str,
+    seed: int,
+    upstreams: Mapping[str, str],
+    suggestion: Mapping[str, Any],
+    domain: str = "latents",
 ) -> list[Execution]:
     """The executions that a suggestion asks for: those of the stages searched jointly, then the study's own.
 
-    upstreams: role → address, of the studies that fill them; of these, those needed are used.
+    upstreams: role → address, of the studies that fill them; of these, those needed are used. domain: of the degrader
+    among them, in which the loop then runs; in that of the degrader which is searched jointly, where one is.
     """
     addresses, result = dict(upstreams), []
     for role in (kind for kind in KINDS if kind in study.joint):
@@ -112,7 +126,8 @@ def pipeline_of(
         made = Execution(role, config, dataset, seed, needed(study, role, config, addresses))
         addresses[role] = made.address
         result.append(made)
-    config = searched_config(study, suggestion)
+        domain = config.get("domain", "latents") if role == "degrader" else domain
+    config = searched_config(study, suggestion, domain)
     target = Execution(study.kind, config, dataset, seed, needed(study, study.kind, config, addresses))
     return [*_reached(target, result), target]
 
