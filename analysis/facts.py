@@ -26,23 +26,28 @@ class Fact(NamedTuple):
     holds: bool
 
 
-def headline(rows: list[Row], invariant: Sequence[Row] = ()) -> str:
+def headline(rows: list[Row], invariant: Sequence[Row] = (), blind: bool = False) -> str:
     """The sentence at the top: where the source's loop ends, where the best way to iterate does.
 
     rows: of `analysis.table.gap_rows` with trajectories. invariant: the same in range-invariant PSNR, which tells
-    what of the source's gap is structure.
+    what of the source's gap is structure. blind: whether the degrader that the search chose is the source's form.
     """
     iterating = _iterating(rows)
-    if not iterating:
+    source, best = source_and_best(rows, blind)
+    if best is None:
         return "No loop came to its end with a finite score."
-    source, best = source_and_best(rows)
     lower = sum(row.end < row.first - 0.05 for row in iterating)
-    whose = "the source's loop" if source.variant.startswith("direct") else "the loop"
-    text = f"After its last step {whose}, {title(source.variant)}, is at {source.end:.1f} dB: {_against(source)}."
-    structure = next((row for row in invariant if row.variant == source.variant and row.gaps), None)
-    if structure is not None:
-        text += f" With brightness and contrast forgiven, it is {_against(structure)}."
-    if best.variant != source.variant:
+    if source is not None:
+        name = title(source.variant)
+        text = f"After its last step the source's loop, {name}, is at {source.end:.1f} dB: {_against(source)}."
+        structure = next((row for row in invariant if row.variant == source.variant and row.gaps), None)
+        if structure is not None:
+            text += f" With brightness and contrast forgiven, it is {_against(structure)}."
+    elif any(row.variant == _name_of_source(rows, blind) for row in rows):
+        text = "The source's loop did not come to its end with a finite score."
+    else:
+        text = "The source's loop, direct with a blind degrader in latents, was not among those that were run."
+    if best is not source:
         text += (
             f" The best of {len(iterating)} ways to iterate, {title(best.variant)}, ends at {best.end:.1f} dB:"
             f" {_against(best)}."
@@ -50,12 +55,22 @@ def headline(rows: list[Row], invariant: Sequence[Row] = ()) -> str:
     return text + f" {lower} of {len(iterating)} end lower than they began."
 
 
-def source_and_best(rows: Sequence[Row]) -> list[Row]:
-    """The source's loop, and the one that ends highest (perhaps the same); nothing where none ends finite."""
+def source_and_best(rows: Sequence[Row], blind: bool) -> tuple[Row | None, Row | None]:
+    """The source's loop and the one that ends highest, perhaps the same; None where it is not there or not finite.
+
+    blind: whether the degrader that the search chose is the source's form; without it, `direct` is another loop.
+    """
     iterating = _iterating(rows)
-    by_name = {row.variant: row for row in iterating}
-    source = by_name.get("direct_blind") or by_name.get("direct") or next(iter(iterating), None)
-    return [] if source is None else [source, max(iterating, key=lambda row: row.end)]
+    name = _name_of_source(rows, blind)
+    source = next((row for row in iterating if row.variant == name), None)
+    return source, max(iterating, key=lambda row: row.end, default=None)
+
+
+def _name_of_source(rows: Sequence[Row], blind: bool) -> str:
+    """A control that is blind is there where another form was chosen, or on purpose; "" where G sees more."""
+    if any(row.variant == "direct_blind" for row in rows):
+        return "direct_blind"
+    return "direct" if blind else ""
 
 
 def _iterating(rows: Sequence[Row]) -> list[Row]:

@@ -92,7 +92,7 @@ def write_report(root: Path | str, experiment: str) -> Path:
             path.drop(columns="fields").to_csv(folder / "path.csv", index=False)
         blind = chosen_is_blind(confirmation)
         drawn = draw(trajectories, one_step, images, folder / "figures", blind, samples, space)
-        drawn |= _draw_spectra(trajectories, gap, folder / "figures")
+        drawn |= _draw_spectra(trajectories, gap, folder / "figures", blind)
         page = folder / "index.html"
         page.write_text(
             _page(
@@ -147,8 +147,10 @@ def draw(
     return drawn
 
 
-def _draw_spectra(trajectories: pd.DataFrame, gap: pd.DataFrame, folder: Path) -> dict[str, Path]:
-    loops = [row.variant for row in facts.source_and_best(gap_rows(gap, int(gap["step"].max()), trajectories))]
+def _draw_spectra(trajectories: pd.DataFrame, gap: pd.DataFrame, folder: Path, blind: bool) -> dict[str, Path]:
+    source, best = facts.source_and_best(gap_rows(gap, int(gap["step"].max()), trajectories), blind)
+    loops = [row.variant for row in (source, best) if row is not None]
+    of_source = source.variant if source is not None else ""
     present = set(trajectories["variant"])
     ceiling = next((name for name in ("ceiling_truth", "ceiling_frame") if name in present), "")
     names = [name for name in dict.fromkeys((*BASELINES, *loops, ceiling)) if name in present]
@@ -157,7 +159,7 @@ def _draw_spectra(trajectories: pd.DataFrame, gap: pd.DataFrame, folder: Path) -
         table = spectrum_table(trajectories, quantity, names)
         if len(table):
             name = f"{quantity}_by_frequency"
-            drawn[name] = figures.write(spectrum_figure(table, quantity, (loops or [""])[0]), table, folder, name)
+            drawn[name] = figures.write(spectrum_figure(table, quantity, of_source), table, folder, name)
     return drawn
 
 
@@ -193,7 +195,7 @@ def _page(
         gate=gate(trajectories, confirmation["score_against"]),
         groups=facts.groups(space),
         path=(path_sentence(path), path_groups(path), path_rows(path)),
-        headline=facts.headline(rows["psnr"], rows["psnr_ri"]),
+        headline=facts.headline(rows["psnr"], rows["psnr_ri"], chosen_is_blind(confirmation)),
         diverged={metric: _diverged(found, means, metric) for metric, found in rows.items()},
         blind=chosen_is_blind(confirmation),
         loops=_loops(confirmation),

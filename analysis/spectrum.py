@@ -37,7 +37,7 @@ def spectrum_table(trajectories: pd.DataFrame, quantity: str, names: list[str]) 
 def spectrum_figure(table: pd.DataFrame, quantity: str, source: str) -> Figure:
     """A line per method over the bands' middles, the bands from the lowest to the highest seed; 1 is the reference.
 
-    table: of `spectrum_table`. source: the method that is the source's form, and named so.
+    table: of `spectrum_table`. source: the method that is the source's form, and named so; "" where none is.
     """
     figure = Figure(figsize=(4.9, 4.3), layout="constrained")
     axes = figure.subplots()

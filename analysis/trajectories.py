@@ -54,9 +54,11 @@ def read_refused(root: Path | str, confirmation: Confirmation) -> dict[str, str]
 
 
 def chosen_is_blind(confirmation: Confirmation) -> bool:
-    """Whether the degrader that the search chose is the source's form: it sees nothing but z_0."""
+    """Whether the degrader that the search chose is the source's form: in latents, it sees nothing but z_0."""
     chosen = confirmation.get("chosen", {}).get("degrader", {})
-    return chosen.get("config", {}).get("anchor", "none" if chosen else "") == "none"
+    config = chosen.get("config", {})
+    in_latents = config.get("domain", "latents") == "latents"
+    return in_latents and config.get("anchor", "none" if chosen else "") == "none"
 
 
 def read_latent_space(root: Path | str, confirmation: Confirmation) -> pd.DataFrame:

@@ -56,15 +56,21 @@ def autoencoder(hvae: HVAE, tile_px: int = TILE_PX, device: str = "cpu") -> Imag
 
 
 def restorer(network: LatentUNet, t: int, tile_px: int = TILE_PX, device: str = "cpu") -> Callable[[Latent], Latent]:
-    """R(z_t, t) of Eq. 11 for latents of any size, as `encoder` gives them; ValueError for a level outside 0 … T."""
+    """R(z_t, t) of Eq. 11 for latents of any size, as `encoder` gives them; ValueError for a level outside 0 … T.
+
+    An R in pixels takes the image as its only group, (N, 1, Y, X), with sides that its resolutions halve.
+    """
     if network.T is not None:
         require_level(t, network.T)
 
     def call(*z: Tensor) -> Latent:
         return network(z, t=torch.full((len(z[0]),), t, device=z[0].device))
 
-    channels = tuple(c for c in network.channels if c)
-    tiled = Tiled(call, channels, _strides(channels), 2 ** len(channels), tile_px, device=device)
+    if 0 in network.channels:  # in pixels: one group at full size, and coarser resolutions without
+        tiled = Tiled(call, network.channels[:1], (1,), 2 ** (len(network.channels) - 1), tile_px, device=device)
+    else:
+        strides = _strides(network.channels)
+        tiled = Tiled(call, network.channels, strides, strides[-1], tile_px, device=device)
     return lambda z: tiled(*z)
 
 

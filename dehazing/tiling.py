@@ -2,8 +2,9 @@
 
 Every tile is computed with a margin as wide as the network sees and cropped back to its core, so no pixel can tell that
 there were tiles: norms act on each pixel alone, tiles begin at multiples of what the network halves by, and at the
-image's edge a tile has the same edge. What remains is rounding. Of the loop every single call is tiled (E, then R, G,
-R, …, then Dec) and the latents are held whole: what the loop as a whole sees grows with every step.
+image's edge a tile has the same edge. What remains is rounding. Single calls are tiled (E, R, Dec, a baseline's) and
+the latents between them are held whole. Of a loop every call would have to be tiled by itself, as what the loop as a
+whole sees grows with every step; G has no tiled form yet (`dehazing.tiled_networks`).
 """
 
 from __future__ import annotations

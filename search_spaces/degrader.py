@@ -16,7 +16,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "lambda_cos": {"low": 0.03, "high": 10.0, "log": True},
     "cos_target": {"choices": ("paired", "input", "cycle")},
     "lambda_pair": {"choices": (0.0, 10.0)},
-    "domain": {"choices": ("latents",)},  # pixels too, where `restorer_pixels` is among the upstreams
+    "domain": {"choices": ("latents",)},  # pixels too, where `restorer_pixels` is an upstream, here and of the loop
     # nuisance
     "lr": {"low": 2e-4, "high": 4e-3, "log": True},
     "latent_noise": {"low": 0.0, "high": 0.2},

@@ -21,7 +21,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "refine_level": {"choices": REFINE_LEVELS},
     # nuisance: none, the networks are frozen
 }
-# fixed: the degrader, the domain, the split, the number of HDN's samples; set by the study
+# fixed: the degrader and the domain, those of the study that this one builds on; the split, set by the study
 
 
 def space(trial: Trial, ranges: Ranges = RANGES) -> None:

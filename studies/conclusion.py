@@ -16,7 +16,16 @@ from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import writing
 from dehazing.stages import KINDS
 from studies import journal
-from studies.confirm import Instance, confirmed, doomed, executions, instances, loop_configurations, unconfirmed
+from studies.confirm import (
+    Instance,
+    confirmed,
+    domains_of,
+    doomed,
+    executions,
+    instances,
+    loop_configurations,
+    unconfirmed,
+)
 from studies.confirming import confirm
 from studies.executions import nested
 from studies.investigation import Investigation
@@ -133,14 +142,8 @@ def instances_of(investigation: Investigation, without: Collection[str] = ()) ->
     loops: dict[str, list[dict[str, Any]]] = {}
     for name, study in studies.items():
         if study.kind == "iterative":
-            domains = {
-                control: {**configs[other.name], **changes}.get("domain", "latents")
-                for other in studies.values()
-                if other.kind == "degrader"
-                for control, changes in other.controls.items()
-            }
             trials = investigation.open(study).get_trials(deepcopy=False)
-            loops[name] = loop_configurations(study, best_settings(study, trials), domains)
+            loops[name] = loop_configurations(study, best_settings(study, trials), domains_of(studies, configs))
             # the chosen trial's own batch of one makes way for every variant
             configs[name] = dict(study.config)
     return instances(studies, configs, loops, without)

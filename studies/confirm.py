@@ -11,7 +11,7 @@ from dehazing.inference import COMBINATIONS, MATCHES, REFERENCES, VARIANTS, WITH
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
 from dehazing.strict import nearest
-from studies.executions import needed
+from studies.executions import in_domain, needed
 from studies.reading import laid_over
 from studies.study import Study
 
@@ -79,14 +79,16 @@ def instances(
         if study.kind != "iterative" or name in left_out:
             continue
         able = [loop for loop in loops[name] if not left_out & set(_upstreams(study, [loop], above).values())]
-        config = {**study.config, "configurations": able, "split": "test", "full": True}
-        result.append(Instance(name, study, config, _upstreams(study, able, above)))
+        result.append(Instance(name, study, _config(study, able), _upstreams(study, able, above)))
     return result
 
 
 def _upstreams(study: Study, loops: Sequence[Mapping[str, Any]], above: Mapping[str, str]) -> dict[str, str]:
-    config = {**study.config, "configurations": [*loops]}
-    return needed(study, study.kind, config, {**above, **study.upstreams})
+    return needed(study, study.kind, _config(study, loops), {**above, **study.upstreams})
+
+
+def _config(study: Study, loops: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {**study.config, "configurations": [*loops], "split": "test", "full": True}
 
 
 def check_names(studies: Mapping[str, Study]) -> None:
@@ -123,9 +125,11 @@ def loop_configurations(
     """Every variant with the chosen degrader, and with each control degrader those that the study lists for it.
 
     settings: (variant, reference, match) → its best searched settings; a variant that was not searched takes the
-    defaults. domains: control → domain of its degrader. A combination is run with each of its references; what was
-    searched with matched moments stands, as "…_matched" or "…_matched_of_field", beside the variant's own form.
+    defaults. domains: of the chosen degraders by study, and of their controls. A combination is run with each of its
+    references; what was searched with matched moments stands, as "…_matched" or "…_matched_of_field", beside the
+    variant's own form.
     """
+    of_chosen = domains.get(study.upstreams.get("degrader", ""), "latents")
     lists = {"degrader": list(VARIANTS), **{control: list(names) for control, names in study.controls.items()}}
     result = []
     for role, variants in lists.items():
@@ -143,8 +147,18 @@ def loop_configurations(
                     chosen |= {"name": f"{chosen['name']}_{role}", "domain": domains[role]}
                     if variant not in WITHOUT_G:
                         chosen["degrader"] = role
-                result.append(chosen)
+                result.append(chosen if role != "degrader" else in_domain(chosen, of_chosen))
     return result
+
+
+def domains_of(studies: Mapping[str, Study], configs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Degrader's study or control → the domain that it is trained in; configs: study → settings of its chosen trial."""
+    return {
+        name: {**configs[study.name], **changes}.get("domain", "latents")
+        for study in studies.values()
+        if study.kind == "degrader"
+        for name, changes in {study.name: {}, **study.controls}.items()
+    }
 
 
 def executions(plan: Sequence[Instance], dataset: str, seed: int) -> dict[str, Execution]:

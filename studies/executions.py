@@ -53,11 +53,11 @@ def own_ranges(study: Study) -> dict[str, dict[str, Any]]:
 
 
 def _settings_of(kind: str) -> dict[str, Any]:
-    """Every setting of a stage that is trained, with its default; the loop's are all in its space."""
-    if kind == "iterative":
-        return {}
-    mapping = to_mapping(stage_module(kind).Config())
-    return {name: value for name, value in _leaves(mapping).items() if value is not None}
+    """Every setting of a stage that is trained, with its default; of the loop, nothing beside its space is searched.
+
+    There the networks are frozen, and its domain is that of the degrader that the study builds on.
+    """
+    return {} if kind == "iterative" else _leaves(to_mapping(stage_module(kind).Config()))
 
 
 def _leaves(mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,20 +91,34 @@ def with_sampler(study: Study) -> Study:
     return replace(study, sampler=name)  # type: ignore[arg-type]
 
 
-def searched_config(study: Study, suggestion: Mapping[str, Any]) -> dict[str, Any]:
-    """The stage's settings for a suggestion; the loop's suggestion is one configuration of a batch of one."""
+def searched_config(study: Study, suggestion: Mapping[str, Any], domain: str = "latents") -> dict[str, Any]:
+    """The stage's settings for a suggestion; the loop's suggestion is one configuration of a batch of one.
+
+    domain: that the loop runs in.
+    """
     own = {name: value for name, value in suggestion.items() if name not in study.joint}
     if study.kind == "iterative":
-        return {**study.config, "configurations": [own]}
+        return {**study.config, "configurations": [in_domain(own, domain)]}
     return laid_over(study.config, own)
 
 
+def in_domain(configuration: Mapping[str, Any], domain: str) -> dict[str, Any]:
+    """The loop's configuration in a domain; latents, the default, go without saying."""
+    return {**configuration} if domain == "latents" else {**configuration, "domain": domain}
+
+
 def pipeline_of(
-    study: Study, dataset: str, seed: int, upstreams: Mapping[str, str], suggestion: Mapping[str, Any]
+    study: Study,
+    dataset: str,
+    seed: int,
+    upstreams: Mapping[str, str],
+    suggestion: Mapping[str, Any],
+    domain: str = "latents",
 ) -> list[Execution]:
     """The executions that a suggestion asks for: those of the stages searched jointly, then the study's own.
 
-    upstreams: role → address, of the studies that fill them; of these, those needed are used.
+    upstreams: role → address, of the studies that fill them; of these, those needed are used. domain: of the degrader
+    among them, in which the loop then runs; in that of the degrader which is searched jointly, where one is.
     """
     addresses, result = dict(upstreams), []
     for role in (kind for kind in KINDS if kind in study.joint):
@@ -112,7 +126,8 @@ def pipeline_of(
         made = Execution(role, config, dataset, seed, needed(study, role, config, addresses))
         addresses[role] = made.address
         result.append(made)
-    config = searched_config(study, suggestion)
+        domain = config.get("domain", "latents") if role == "degrader" else domain
+    config = searched_config(study, suggestion, domain)
     target = Execution(study.kind, config, dataset, seed, needed(study, study.kind, config, addresses))
     return [*_reached(target, result), target]
 
@@ -167,19 +182,20 @@ def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
             raise ValueError(f"{study.name}: its search space and settings must fit its stage: {error}") from error
         suggestions.append(suggestion)
     _check_ends(study, sampling.get_trials(deepcopy=False), upstreams)
-    for point in study.points:
-        sampling.enqueue_trial(dict(point))
+    ranges = ranges_of(study)
+    for point in points_of(study):
+        fitting = {name: value for name, value in point.items() if _within(value, ranges.get(name, {}))}
+        sampling.enqueue_trial(fitting)
         trial = sampling.ask()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna warns of a value out of range and samples another one
+            warnings.simplefilter("ignore")  # Optuna warns of a value between a range's steps and samples another one
             space(trial)
-        ranges = ranges_of(study)
-        lost = [f"{name}: {value}" for name, value in point.items() if not _taken(name, value, trial, ranges)]
+        taken = [name for name, value in fitting.items() if trial.params.get(name) == value and name in trial.params]
+        lost = [f"{name}: {value}" for name, value in point.items() if name not in taken]
         if lost:
             raise ValueError(
                 f"{study.name}.yaml: points: every entry must be a parameter of the space, within its range and in use "
-                f"with the others, but {', '.join(lost)} in {dict(point)} is not; "
-                f"the space has {', '.join(ranges)}."
+                f"with the others, but {', '.join(lost)} in {point} is not; the space has {', '.join(ranges)}."
             )
     for role in own_ranges(study):
         config, where = (study.joint[role].config, f"joint: {role}: ") if role else (study.config, "")
@@ -200,12 +216,27 @@ def check(study: Study, num_samples: int = NUM_SAMPLES) -> list[dict[str, Any]]:
     return suggestions
 
 
-def _taken(name: str, value: Any, trial: optuna.Trial, ranges: Mapping[str, Any]) -> bool:
-    """Whether a trial that was asked with this value of a parameter took it, and within its range."""
-    if name not in trial.params or trial.params[name] != value:
-        return False
-    domain = ranges[name]
-    return value in domain["choices"] if "choices" in domain else domain["low"] <= value <= domain["high"]
+def points_of(study: Study) -> list[dict[str, Any]]:
+    """The study's points as its space asks for them: a list is the choice, a text, that says the same list."""
+    ranges = ranges_of(study) if study.points else {}
+    return [
+        {name: _asked_for(value, ranges.get(name, {}).get("choices", ())) for name, value in point.items()}
+        for point in study.points
+    ]
+
+
+def _asked_for(value: Any, choices: Sequence[Any]) -> Any:
+    """By value, as -8 is -8.0 but not so in writing."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    texts = [choice for choice in choices if isinstance(choice, str) and choice.startswith("[")]
+    return next((text for text in texts if json.loads(text) == [*value]), json.dumps(value))
+
+
+def _within(value: Any, domain: Mapping[str, Any]) -> bool:
+    if "choices" in domain:
+        return value in domain["choices"]
+    return bool(domain) and isinstance(value, (int, float)) and domain["low"] <= value <= domain["high"]
 
 
 def _check_ends(study: Study, trials: Sequence[optuna.trial.FrozenTrial], upstreams: Mapping[str, str]) -> None:

@@ -184,7 +184,7 @@ class Investigation:
 
             before_s = time.monotonic()
             missing = self.missing_below(study)
-            make = partial(self.pipeline, study, missing)
+            make = partial(self.pipeline, study, missing, self.domain(study))
             how = Search(
                 self.root,
                 self.store,
@@ -237,9 +237,19 @@ class Investigation:
                 self.addresses[study.name] = f"{study.kind}/{chosen.user_attrs['fingerprint']}"
         return result
 
-    def pipeline(self, study: Study, missing: Sequence[Execution], suggestion: Mapping[str, Any]) -> list[Execution]:
-        """What a trial needs, upstreams first; missing: what `missing_below` found."""
-        return [*missing, *pipeline_of(study, self.series, self.scale.search_seed, self.upstreams(study), suggestion)]
+    def pipeline(
+        self, study: Study, missing: Sequence[Execution], domain: str, suggestion: Mapping[str, Any]
+    ) -> list[Execution]:
+        """What a trial needs, upstreams first; missing, domain: what `missing_below` and `domain` found."""
+        seed, upstreams = self.scale.search_seed, self.upstreams(study)
+        return [*missing, *pipeline_of(study, self.series, seed, upstreams, suggestion, domain)]
+
+    def domain(self, study: Study) -> str:
+        """Of the chosen degrader that a study builds on; latents where it builds on none."""
+        other = study.upstreams.get("degrader")
+        return (
+            "latents" if other is None else self.chosen_execution(self.studies[other]).config.get("domain", "latents")
+        )
 
     def missing_below(self, study: Study) -> list[Execution]:
         """What was chosen below a study and is gone from the store, upstreams first: the first trial makes it again."""

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import Owner, holder
 from dehazing.pipeline.store import Store, writing
+from studies.executions import points_of
 from studies.journal_lock import JournalLock
 from studies.study import Study
 
@@ -71,9 +72,9 @@ def enqueue(found: optuna.Study, study: Study) -> None:
         found.set_user_attr(OBJECTIVE, [o.metric for o in study.objective])
     queued = found.user_attrs.get(QUEUED, 0)
     recorded = [trial.system_attrs.get("fixed_params") for trial in found.get_trials(deepcopy=False)]
-    for number, point in enumerate(study.points[queued:], queued + 1):
-        if dict(point) not in recorded:
-            found.enqueue_trial(dict(point))
+    for number, point in enumerate(points_of(study)[queued:], queued + 1):
+        if point not in recorded:
+            found.enqueue_trial(point)
         found.set_user_attr(QUEUED, number)
 
 

@@ -13,7 +13,7 @@ import yaml
 from dehazing.stages import KINDS
 from dehazing.strict import from_mapping, nearest
 from studies.own_files import own_studies
-from studies.study import KIND_OF, Study
+from studies.study import KIND_OF, Joint, Study
 
 FOLDER = Path(__file__).parent
 
@@ -80,6 +80,7 @@ def read_studies(
                     f"but `{other}` is of the kind {studies[other].kind}."
                 )
         _require_one_hvae(study, studies)
+        _require_domains(study, studies)
     return studies
 
 
@@ -98,6 +99,35 @@ def _require_one_hvae(study: Study, studies: Mapping[str, Study]) -> None:
 def _hvae_of(study: Study) -> str | None:
     """The study whose HVAE the latents are of: the one itself where it searches the HVAE, None without latents."""
     return study.name if "hvae" in study.joint else study.upstreams.get("hvae")
+
+
+def _require_domains(study: Study, studies: Mapping[str, Study]) -> None:
+    """What is trained in latents means nothing in pixels, and a loop in pixels needs an R there."""
+    filled: list[tuple[str, str, str, Study | Joint]] = [
+        *(("upstreams", role, other, studies[other]) for role, other in study.upstreams.items()),
+        *(("joint", role, role, joint) for role, joint in study.joint.items()),
+    ]
+    for key, role, other, made in filled:
+        kind, able = KIND_OF.get(role, role), _domains_of(made)
+        wanted = "pixels" if role in KIND_OF else "latents"
+        if kind == "restorer" and able != (wanted,):
+            raise ValueError(
+                f"{study.name}.yaml: {key}: the role `{role}` must be filled by a restorer that is trained in "
+                f"{wanted}, but that of `{other}` is trained in {' or '.join(able)}."
+            )
+        in_pixels = study.kind == "iterative" and kind == "degrader" and "pixels" in able
+        if in_pixels and "restorer_pixels" not in study.upstreams:
+            raise ValueError(
+                f"{study.name}.yaml: `upstreams` must name the study that fills the role `restorer_pixels`, as the "
+                f"degrader of `{other}` may be in pixels, but names {', '.join(study.upstreams) or 'none'}."
+            )
+
+
+def _domains_of(made: Study | Joint) -> tuple[str, ...]:
+    """Where the networks of a study may come to be trained: what is searched replaces what its `config` says."""
+    domain = made.space.get("domain", made.config.get("domain", "latents"))
+    choices = domain.get("choices", ("latents",)) if isinstance(domain, Mapping) else (domain,)
+    return tuple(map(str, choices)) if isinstance(choices, (list, tuple)) else (str(choices),)
 
 
 def laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,15 @@ from dehazing.data.dataset import read_dataset
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import lease
 from dehazing.stages import iterative
+from dehazing.strict import from_mapping
 from studies import conclusion, journal
 from studies.asking import DATASET
 from studies.conclusion import best_settings, conclude, instances_of, wanted_of
 from studies.confirm import check_names, unconfirmed
 from studies.confirming import _execute
-from studies.executions import nested, pipeline_of, space_of
+from studies.executions import check, nested, pipeline_of, space_of
 from studies.investigation import Investigation, NothingChosen
+from studies.planning.expected import confirmation, expected
 from studies.reading import read_studies, study_names
 from studies.scale import read_scale
 from studies.study import Study
@@ -71,11 +73,15 @@ def investigation_of(root: Path, *names: str) -> Investigation:
 def plant(investigation: Investigation, study: Study, state: TrialState = TrialState.COMPLETE) -> None:
     """The whole budget of a study in the journal, as a search on the chosen trials before it leaves it."""
     opened = investigation.open(study)
-    seed, upstreams = investigation.scale.search_seed, investigation.upstreams(study)
+    seed, upstreams, domain = (
+        investigation.scale.search_seed,
+        investigation.upstreams(study),
+        investigation.domain(study),
+    )
     for number in range(study.num_trials):
         trial = opened.ask()
         space_of(study)(trial)
-        pipeline = pipeline_of(study, investigation.series, seed, upstreams, nested(trial.params))
+        pipeline = pipeline_of(study, investigation.series, seed, upstreams, nested(trial.params), domain)
         trial.set_user_attr("fingerprint", pipeline[-1].fingerprint)
         trial.set_user_attr("executions", json.dumps([asdict(execution) for execution in pipeline]))
         values = [float(number)] * len(study.objective) if state == TrialState.COMPLETE else None
@@ -95,6 +101,102 @@ def test_a_study_that_searches_stages_jointly_is_no_part_of_the_confirmation(tmp
     assert unconfirmed(investigation.studies) == {"both": "`both` searches several stages jointly: it is not confirmed"}
     loop = wanted_of(investigation, plan)["iterative", investigation.scale.seeds[0]]
     assert all(isinstance(one.get("degrader", ""), str) for one in loop.config["configurations"])
+
+
+def in_pixels(folder: Path, *left_out: str) -> list[str]:
+    """Studies that let the search choose between a degrader in latents and one in pixels."""
+    restorer = {**yaml.safe_load((CHECKOUT / "studies" / "restorer.yaml").read_text()), "controls": {}, "upstreams": {}}
+    restorer |= {"config": {"domain": "pixels"}, "space": {"lambda_decoder": 0.0}}
+    named = {"upstreams": {"restorer_pixels": "mine"}}
+    degrader = {**named, "space": {"domain": {"choices": ["latents", "pixels"]}}}
+    mappings = {"mine": restorer, "degrader": degrader, "iterative": named}
+    return ["all", *(own(folder, name, mapping) for name, mapping in mappings.items() if name not in left_out)]
+
+
+@pytest.mark.parametrize("domain", ["latents", "pixels"])
+def test_the_loop_runs_in_the_domain_of_the_chosen_degrader(tmp_path: Path, domain: str) -> None:
+    investigation = investigation_of(tmp_path, *in_pixels(tmp_path))
+    check_names(investigation.studies)
+    for study in investigation.studies.values():
+        check(study)
+        if study.name == "degrader":
+            for tried in {"latents": ["pixels", "latents"], "pixels": ["latents", "pixels"]}[domain]:
+                investigation.open(study).enqueue_trial({"domain": tried})  # the last one is the best
+        plant(investigation, study)
+    degrader, loop = (investigation.chosen_execution(investigation.studies[name]) for name in ("degrader", "iterative"))
+    used, unused = ("restorer_pixels", "restorer") if domain == "pixels" else ("restorer", "restorer_pixels")
+    assert degrader.config["domain"] == domain and used in degrader.upstreams and unused not in degrader.upstreams
+    (searched,) = loop.config["configurations"]
+    assert searched.get("domain", "latents") == domain
+    assert loop.upstreams[used] == degrader.upstreams[used] and unused not in loop.upstreams
+    assert loop.upstreams["hvae"] == investigation.addresses["hvae"], "its ceiling stands in every table"
+
+    plan = instances_of(investigation)
+    wanted = wanted_of(investigation, plan)
+    seed = investigation.scale.seeds[0]
+    confirmed = wanted["iterative", seed]
+    assert confirmed.upstreams["degrader"] == wanted["degrader", seed].address
+    assert confirmed.upstreams["restorer_pixels"] == wanted["mine", seed].address
+    by_name = {one["name"]: one.get("domain", "latents") for one in confirmed.config["configurations"]}
+    assert by_name["direct"] == by_name["bridge"] == by_name["stop"] == domain
+    assert by_name["direct_pixels"] == "pixels" and by_name["direct_anchored"] == domain, "a control of the chosen one"
+    chosen = from_mapping(iterative.Config, confirmed.config, "the loop")
+    assert {one.domain for one in chosen.configurations if one.degrader == "degrader" and one.has_G} == {domain}
+
+
+def test_a_loop_of_a_jointly_searched_degrader_runs_in_its_domain(tmp_path: Path) -> None:
+    pixels = {**BOTH, "upstreams": {**BOTH["upstreams"], "restorer_pixels": "mine"}}
+    pixels["joint"] = {"degrader": {"space": {"domain": {"choices": ["latents", "pixels"]}}}}
+    study = read_studies([*in_pixels(tmp_path), own(tmp_path, "both", pixels)], "smoke")["both"]
+    check(study)
+    for domain in ("latents", "pixels"):
+        suggestion = {"degrader": {"domain": domain}, "variant": "direct"}
+        made, loop = pipeline_of(study, "series", 0, {role: role for role in study.upstreams}, suggestion)
+        assert loop.config["configurations"][0].get("domain", "latents") == domain
+        assert ("restorer_pixels" in loop.upstreams) == ("restorer_pixels" in made.upstreams) == (domain == "pixels")
+
+
+def test_the_plan_of_the_loop_is_in_the_domain_that_the_degrader_may_choose(tmp_path: Path) -> None:
+    investigation = investigation_of(tmp_path, *in_pixels(tmp_path))
+    studies = investigation.studies
+    for name, study in studies.items():
+        if name in ("degrader", "iterative"):
+            continue
+        plant(investigation, study)
+    for domain in ("latents", "pixels"):
+        space = {"domain": {"choices": [domain]}}
+        investigation.studies = {**studies, "degrader": replace(studies["degrader"], space=space)}
+        recorded = investigation.recorded()
+        planned = expected(investigation, recorded, {name: [] for name in studies})
+        loops = [one for target in planned["iterative"].targets for one in target.config["configurations"]]
+        assert not planned["iterative"].refused and {one.get("domain", "latents") for one in loops} == {domain}
+        wanted, known = confirmation(investigation, planned)
+        assert not known
+        of_seed = wanted["iterative", investigation.scale.seeds[0]]
+        by_name = {one["name"]: one.get("domain", "latents") for one in of_seed.config["configurations"]}
+        assert by_name["direct"] == domain
+
+
+def test_a_restorer_of_the_other_domain_and_a_loop_without_one_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match="`restorer_pixels` must be filled by a restorer that is trained in pixels, but"
+    ):
+        read_studies(["degrader"], "smoke", {"degrader": {"upstreams": {"restorer_pixels": "restorer"}}})
+    names = in_pixels(tmp_path, "iterative")
+    with pytest.raises(
+        ValueError, match=r"^degrader.yaml: upstreams: .*in latents, but that of `mine` is trained in pix"
+    ):
+        read_studies(names, "smoke", {"degrader": {"upstreams": {"restorer": "mine"}}})
+    either = {"space": {"domain": {"choices": ["latents", "pixels"]}}}
+    with pytest.raises(ValueError, match="but that of `restorer` is trained in latents or pixels"):
+        read_studies(["all"], "smoke", {"restorer": either})
+    with pytest.raises(
+        ValueError, match=r"^iterative.yaml: `upstreams` must name .*`restorer_pixels`, as the degrader"
+    ):
+        read_studies(names, "smoke")
+    joint = own(tmp_path, "pair", {**PAIR, "joint": {"restorer": {"config": {"domain": "pixels"}}}})
+    with pytest.raises(ValueError, match=r"^pair.yaml: joint: the role `restorer` must .*in latents"):
+        read_studies([joint], "smoke")
 
 
 def test_what_builds_on_a_jointly_searched_stage_is_not_confirmed_either(tmp_path: Path) -> None:

@@ -115,6 +115,17 @@ def test_a_configuration_in_a_batch_gives_what_it_gives_alone_to_the_bit(upstrea
     assert set(json.loads(json.dumps(together[0][1]))) >= {"val/gap_db", "val/gap_db_direct", "calls/R"}
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_a_loop_in_pixels_needs_no_restorer_of_latents_but_where_it_is_shown_beside_them(upstreams, full):
+    config = Config((Configuration("direct", degrader="pixels", domain="pixels"),), full=full)
+    roles = iterative.needs(config)
+    assert ("restorer" in roles) == full and {"hvae", "restorer_pixels", "pixels"} <= set(roles)
+    series, folders = upstreams
+    fields.forget()
+    _, final = alone((series, {role: folders[role] for role in roles}), config)
+    assert np.isfinite(final["val/psnr_ceiling_frame"])
+
+
 def test_the_chunks_of_fields_change_nothing_but_rounding(upstreams, monkeypatch):
     config = Config(tuple(CONFIGURATIONS[:2]), full=True)
     _, together = alone(upstreams, config)

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.facts import source_and_best
+from analysis.facts import headline, source_and_best
 from analysis.measures import MEASURES, NOT_FINITE, at_the_end, laid_out, measures
 from analysis.spectrum import spectrum_figure, spectrum_table
 from analysis.table import Row
+from analysis.trajectories import chosen_is_blind
 
 REASON = "FRC needs the noise-free truth of a simulated series, but the reference is an acquired frame."
 
@@ -129,7 +130,45 @@ def test_a_method_that_is_not_finite_is_left_out_of_its_spectrum_and_two_of_a_fa
 
 def test_the_source_is_the_blind_loop_and_the_best_is_no_control():
     rows = [Row(name, 30.0, end, {}) for name, end in (("direct", 20), ("combine_z", 29), ("stop", 31), ("bridge", 28))]
-    assert [row.variant for row in source_and_best(rows)] == ["direct", "combine_z"]
+    assert names(source_and_best(rows, blind=True)) == ["direct", "combine_z"]
     rows.append(Row("direct_blind", 30.0, 19.0, {}))
-    assert source_and_best(rows)[0].variant == "direct_blind"
-    assert source_and_best([Row("stop", 30.0, 30.0, {}), Row("direct", 30.0, math.nan, {})]) == []
+    assert names(source_and_best(rows, blind=True)) == names(source_and_best(rows, blind=False))
+    assert names(source_and_best(rows, blind=False)) == ["direct_blind", "combine_z"]
+    assert source_and_best([Row("stop", 30.0, 30.0, {}), Row("direct", 30.0, math.nan, {})], True) == (None, None)
+
+
+def test_another_loop_is_not_taken_for_the_sources():
+    rows = [Row("combine_z", 30.0, 29.0, {}), Row("direct", 30.0, 28.0, {}), Row("direct_anchored", 30.0, 27.0, {})]
+    assert names(source_and_best(rows, blind=False)) == [None, "combine_z"], "what was chosen is anchored"
+    assert headline(rows).startswith("The source's loop, direct with a blind degrader in latents, was not among those")
+    assert "After its last step the source's loop, direct, is at 28.0 dB" in headline(rows, blind=True)
+    for lost in ("direct", "direct_blind"):  # it diverged; neither another loop nor the chosen G takes its place
+        left = [*(row for row in rows if row.variant != lost), Row(lost, 30.0, math.nan, {})]
+        assert names(source_and_best(left, blind=True)) == [None, "combine_z"]
+        text = headline(left, blind=True)
+        assert text.startswith("The source's loop did not come to its end with a finite score. The best of")
+        assert "ways to iterate, combine z, ends at 29.0 dB" in text
+
+
+def names(found):
+    return [None if row is None else row.variant for row in found]
+
+
+def test_a_spectrum_without_the_sources_loop_names_none_so():
+    scores = table(**{f"power_{k}": 1.0 for k in range(4)})
+    found = spectrum_table(scores, "power", ["direct", "ceiling_truth"])
+    (figure_legend,) = spectrum_figure(found, "power", "").legends
+    assert [text.get_text() for text in figure_legend.get_texts()] == ["direct (the best)", "ceiling, truth in"]
+
+
+@pytest.mark.parametrize(
+    ("config", "blind"),
+    [
+        ({"anchor": "none"}, True),
+        ({}, True),
+        ({"anchor": "z_t"}, False),
+        ({"anchor": "none", "domain": "pixels"}, False),
+    ],
+)
+def test_a_blind_degrader_in_latents_is_the_sources_form(config, blind):
+    assert chosen_is_blind({"chosen": {"degrader": {"config": config}}}) is blind

@@ -17,7 +17,7 @@ from dehazing.strict import from_mapping, to_mapping
 from search_spaces import alpha
 from search_spaces.ranges import overridden, suggest
 from studies import journal
-from studies.executions import check, flattened, nested, pipeline_of, ranges_of, searched_config, space_of
+from studies.executions import check, flattened, nested, pipeline_of, points_of, ranges_of, searched_config, space_of
 from studies.reading import read_studies
 from studies.samplers import make_sampler, sampler_for
 from studies.study import SAMPLERS
@@ -190,6 +190,58 @@ def test_lists_are_asked_for_as_texts_and_come_back_from_the_journal(tmp_path: P
     suggestion = nested(trial.params)
     assert suggestion["log_var_range"] in ([-6, 2], [-8, 4]) and flattened(suggestion) == trial.params
     assert pipeline_of(study, "", 0, {}, suggestion)[-1].config["log_var_range"] == suggestion["log_var_range"]
+
+
+@pytest.mark.parametrize(
+    ("space", "value", "text"),
+    [
+        ({}, [-8.0, 4.0], None),
+        ({}, [-8, 4], None),
+        ({"choices": [[-8, 4], [-6, 2]]}, [-8.0, 4.0], "[-8, 4]"),
+        ({"choices": [[-8, 4], [-6, 2]]}, "[-8, 4]", "[-8, 4]"),
+    ],
+)
+def test_a_point_says_a_list_as_a_list(space: dict, value: object, text: str | None, tmp_path: Path) -> None:
+    settings = {"space": {"log_var_range": space}, "points": [{"log_var_range": value}]}
+    study = read_studies(["hvae"], "smoke", {"hvae": settings})["hvae"]
+    check(study)
+    (asked,) = points_of(study)
+    assert asked["log_var_range"] in ranges_of(study)["log_var_range"]["choices"]
+    assert text is None or asked["log_var_range"] == text
+    opened = journal.open_study(journal.storage(tmp_path), "hvae", study)
+    journal.enqueue(opened, study)
+    journal.enqueue(opened, study)
+    assert len(opened.trials) == 1
+    trial = opened.ask()
+    space_of(study)(trial)
+    wanted = json.loads(value) if isinstance(value, str) else value
+    assert trial.number == 0 and nested(trial.params)["log_var_range"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "space", "point", "lost"),
+    [
+        ("hvae", {"log_var_range": {}}, {"log_var_range": [-9, 4]}, r"log_var_range: \[-9, 4\]"),
+        ("hvae", {}, {"log_var_range": [-8, 4]}, r"log_var_range: \[-8, 4\]"),
+        ("hvae", {}, {"lr": [1e-3]}, r"lr: \[0.001\]"),
+        ("hvae", {}, {"lr": "fast"}, "lr: fast"),
+        ("degrader", {}, {"anchor": "z_0", "shared": False}, "anchor: z_0"),
+    ],
+)
+def test_a_point_that_is_no_choice_is_refused_in_one_sentence(kind: str, space: dict, point: dict, lost: str) -> None:
+    study = read_studies([kind], "smoke", {kind: {"space": space, "points": [point]}})[kind]
+    with pytest.raises(ValueError, match=rf"^{kind}.yaml: points: every entry must be .*, but {lost} in"):
+        check(study)
+
+
+def test_a_setting_that_is_none_by_default_is_searched_by_its_choices() -> None:
+    space = {"compute/channels_last": {"choices": [True, False, None]}}
+    study = read_studies(["unet"], "smoke", {"unet": {"space": space}})["unet"]
+    found = {suggestion["compute"]["channels_last"] for suggestion in check(study)}
+    assert found == {True, False, None}
+    settings = {"unet": {"space": {"compute/channels_last": {"low": 0, "high": 1}}}}
+    with pytest.raises(ValueError, match="`compute/channels_last` is no number but None, so that it is searched by"):
+        check(read_studies(["unet"], "smoke", settings)["unet"])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dehazing.models import hdn
 from dehazing.models.hvae import HVAE
 from dehazing.models.restorer import LatentUNet
 from dehazing.models.unet import UNet
+from dehazing.stages.space import PIXEL_CHANNELS
 from dehazing.tiling import Tiled, margin_of
 
 CHANNELS = (2, 2, 3)
@@ -92,6 +93,25 @@ def test_latents_are_restored_tile_by_tile_as_whole_ones(hvae, restorer):
         tiled_networks.restorer(restorer, T, tile_px=32)(z), restorer(z, t=torch.tensor([T])), strict=True
     ):
         assert error(tiled, whole) < EXACT
+
+
+@pytest.mark.parametrize(("tile_px", "num_tiles"), [(32, 6 * 4), (48, 4 * 3), (512, 1)])
+def test_an_r_in_pixels_restores_tiles_as_the_whole_image(tile_px, num_tiles):
+    torch.manual_seed(0)
+    network = LatentUNet(PIXEL_CHANNELS, width=8, T=T)
+    for parameter in network.parameters():  # untrained, its residual is zero: it would see but one pixel
+        torch.nn.init.normal_(parameter, std=0.1)
+    network = network.requires_grad_(False).eval()
+    z, seen = (image(192, 128),), []
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0].shape))
+    restore = tiled_networks.restorer(network, T, tile_px=tile_px)
+    seen.clear()  # of the search for what it sees
+    (tiled,) = restore(z)
+    assert len(seen) == num_tiles
+    (whole,) = network(z, t=torch.tensor([T]))
+    assert error(tiled, whole) < EXACT
+    too_narrow = Tiled(lambda x: network((x,), t=torch.tensor([T])), (1,), (1,), 8, 32, margin_px=8)(*z)[0]
+    assert error(too_narrow, whole) > EXACT, "it sees farther than 8 px"
 
 
 @pytest.mark.parametrize(("size", "num_samples"), [((203, 130), 12), ((90, 257), 3)])

@@ -61,8 +61,8 @@ class Config:
 
 
 def needs(config: Config) -> tuple[str, ...]:
-    """Roles of the upstream stages: all baselines, the latent space, and every degrader that is named."""
-    roles = [*BASELINES, *NEEDS["latents"]]
+    """Roles of the upstream stages: all baselines, the HVAE for its ceiling, what each domain needs, every degrader."""
+    roles = [*BASELINES, "hvae", *(NEEDS["latents"] if config.full else ())]
     for configuration in config.configurations:
         roles += NEEDS[configuration.domain]
         if configuration.has_G:
@@ -94,7 +94,8 @@ class Stage:
 
     def __init__(self, config: Config, context: Context):
         named = {one.degrader for one in config.configurations if one.has_G and one.domain == "latents"}
-        trained = {role: context.upstreams[role] for role in ("restorer", *sorted(named))}
+        in_latents = ("restorer", *sorted(named)) if "restorer" in needs(config) else ()
+        trained = {role: context.upstreams[role] for role in in_latents}
         require_latents_of(context.upstreams["hvae"], trained)
         self.config, self.context, self.epoch = config, context, 0
         self.fields = fields_of(context.series, config.split, context.device)

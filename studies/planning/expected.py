@@ -16,7 +16,7 @@ from dehazing.stages import KINDS
 from studies import journal
 from studies.budget import is_whole, num_taken, spent
 from studies.conclusion import instances_of, wanted_of
-from studies.confirm import Instance, confirmed, instances, loop_configurations
+from studies.confirm import Instance, confirmed, domains_of, instances, loop_configurations
 from studies.executions import nested, pipeline_of, space_of, with_sampler
 from studies.investigation import Investigation
 from studies.planning.parameters import Parameter
@@ -91,7 +91,10 @@ def expected(
             role: investigation.addresses.get(other) or result[other].targets[0].address
             for role, other in study.upstreams.items()
         }
-        result[name] = _expected(investigation, study, recorded[name], upstreams, parameters[name])
+        below = study.upstreams.get("degrader", "")
+        waits = bool(below) and below not in investigation.addresses
+        domain = result[below].targets[0].config.get("domain", "latents") if waits else investigation.domain(study)
+        result[name] = _expected(investigation, study, recorded[name], upstreams, domain, parameters[name])
     return result
 
 
@@ -109,6 +112,7 @@ def _expected(
     study: Study,
     recorded: Sequence[FrozenTrial] | None,
     upstreams: Mapping[str, str],
+    domain: str,
     parameters: Sequence[Parameter],
 ) -> Expected:
     store, seed = investigation.store, investigation.scale.search_seed
@@ -124,7 +128,7 @@ def _expected(
     for number, params in enumerate(simulated):
         suggestion = nested(params)
         try:
-            pipeline = [*missing, *pipeline_of(study, investigation.series, seed, upstreams, suggestion)]
+            pipeline = [*missing, *pipeline_of(study, investigation.series, seed, upstreams, suggestion, domain)]
         except ValueError as error:  # then the trial fails, and the study goes on
             if number >= len(trials):
                 refused[str(error)] = refused.get(str(error), 0) + 1
@@ -236,12 +240,7 @@ def _instances(investigation: Investigation, studies: Mapping[str, Expected]) ->
         for name, one in studies.items()
     }
     configs: dict[str, Mapping[str, Any]] = {name: execution.config for name, execution in chosen.items()}
-    domains = {
-        control: {**configs[name], **changes}.get("domain", "latents")
-        for name, one in studies.items()
-        if one.study.kind == "degrader"
-        for control, changes in one.study.controls.items()
-    }
+    domains = domains_of({name: one.study for name, one in studies.items()}, configs)
     loops = {
         name: loop_configurations(one.study, {}, domains)
         for name, one in studies.items()
