@@ -6,10 +6,12 @@ from functools import cache
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dehazing.models.degrader import Discriminator, Operator
+from dehazing.models.nafnet import NAFNet
 from dehazing.models.unet import UNet
 from dehazing.pipeline.execute import build, context_of, execute
 from dehazing.pipeline.execution import Execution
@@ -169,7 +171,8 @@ def test_the_memory_format_changes_no_more_than_rounding(make, name):
     plain, last = make(name, channels_last=False), make(name, channels_last=True)
     first, second = (an_epoch(stage) for stage in (plain, last))
     assert second == pytest.approx(first, rel=1e-3, abs=1e-4)
-    strides = [weight.stride() for weight in last.descent.averaged.parameters() if min(weight.shape[1:]) > 1]
+    kernels = [weight for weight in last.descent.averaged.parameters() if weight.dim() == 4]
+    strides = [weight.stride() for weight in kernels if min(weight.shape[1:]) > 1]
     assert any(stride[1] == 1 for stride in strides)
 
 
@@ -233,6 +236,58 @@ def test_every_step_of_a_degrader_is_compiled(graphs):
             G((z,), s)
             nums.append(len(graphs) - before)
     assert min(nums) > 0
+
+
+# by `torch.use_deterministic_algorithms.__doc__`, what raises on a GPU; `median` and `put_` in some of their forms
+REFUSED = {
+    *("avg_pool3d_backward", "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward"),
+    *("adaptive_max_pool2d_backward", "fractional_max_pool2d_backward", "fractional_max_pool3d_backward"),
+    *("max_unpool2d", "max_unpool3d", "upsample_linear1d_backward", "upsample_bilinear2d_backward"),
+    *("upsample_bicubic2d_backward", "upsample_trilinear3d_backward", "reflection_pad1d_backward"),
+    *("reflection_pad2d_backward", "reflection_pad3d_backward", "nll_loss_forward", "nll_loss2d_forward"),
+    *("_ctc_loss_backward", "_embedding_bag_backward", "put_", "histc", "bincount", "median", "nanmedian"),
+    *("grid_sampler_2d_backward", "grid_sampler_3d_backward", "cumsum", "cumsum_"),
+}
+
+
+class Refused(TorchDispatchMode):
+    """Notes what a GPU would refuse when it is to be deterministic."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.found |= {func.overloadpacket.__name__} & REFUSED
+        return func(*args, **(kwargs or {}))
+
+
+def test_what_a_gpu_refuses_is_noticed():
+    h = torch.randn(1, 1, 4, 4, requires_grad=True)
+    with Refused() as refused:
+        functional.pad(h, (1, 1, 1, 1), mode="reflect").sum().backward()
+        functional.interpolate(h, scale_factor=2, mode="bicubic").sum().backward()
+        h.detach().cumsum(0)
+    assert refused.found == {"reflection_pad2d_backward", "upsample_bicubic2d_backward", "cumsum"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_no_stage_does_what_a_gpu_refuses_when_it_is_to_be_deterministic(make, name):
+    with Refused() as refused:
+        stage = make(name)
+        stage.train_epoch()
+        stage.finish()
+    assert refused.found <= {"upsample_bilinear2d_backward"}, "which torch itself takes apart where not on a CPU"
+
+
+def test_torch_takes_apart_what_is_left_where_it_is_not_on_a_cpu():
+    settle(Compute(deterministic=True), "cpu")
+    with torch.device("meta"), Refused() as refused:
+        network = NAFNet(T, width=4, depth=2, window=3)
+        network(torch.empty(1, 1, 16, 16), torch.empty(1, dtype=torch.long)).sum().backward()
+    settle(Compute(), "cpu")
+    assert network.stem.weight.grad is not None and not refused.found
 
 
 @pytest.mark.slow
