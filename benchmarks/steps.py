@@ -5,7 +5,8 @@
 
 Needs torch alone, and neither Ray nor a study: networks as large as the study files say for the scale, untrained, on
 random fields (numbers change no time). For each stage, precision and memory format, two passes of `--steps` steps after
-a warm-up: whole steps, and steps taken apart, where every part ends by waiting for the device.
+a warm-up: whole steps, and steps taken apart, where every part ends by waiting for the device. At the end, how long a
+new field of `fresh_every` takes to be simulated there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,13 +30,15 @@ import numpy as np
 import torch
 import yaml
 
+from dehazing.data.fresh import FreshFields
+from dehazing.data.microscope import SimulatedConfig
 from dehazing.data.series import Field, Series
 from dehazing.pipeline import manifest
 from dehazing.pipeline.stage import Context
 from dehazing.stages import stage_module
 from dehazing.stages.compute import Compute, settle
 from dehazing.stages.descent import Descent
-from dehazing.strict import from_mapping
+from dehazing.strict import from_mapping, to_mapping
 
 STAGES = ("unet", "nafnet", "hdn", "hvae", "restorer", "degrader")
 NEEDS = {"restorer": ("hvae",)}  # of what a timed stage builds on
@@ -162,6 +166,22 @@ def measure(
     return {"whole": whole_ms, **medians, "outside": outside}
 
 
+def fresh_field_ms(num: int, field_px: int, device: str, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Milliseconds in which one of `num` new fields is drawn, imaged and exposed on the device, after a warm-up."""
+    config = SimulatedConfig(field_px=field_px)
+    series = random_series(1, field_px, T=len(config.pinholes_au) - 1)
+    fields = FreshFields(replace(series, simulated=to_mapping(config)), device)
+    generator = torch.Generator(device).manual_seed(0)
+
+    def draw() -> None:
+        fields.draw(num, generator)
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+
+    draw()
+    return 1e3 * _seconds(draw, clock) / num
+
+
 def _seconds(call: Callable[[], None], clock: Callable[[], float]) -> float:
     start = clock()
     call()
@@ -241,11 +261,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append({**how, **measure(stage, asked.steps, asked.device, clock)})
             print(report(rows[-1:]).splitlines()[-1], file=sys.stderr)
     print(report(rows))
+    fresh_ms = fresh_field_ms(asked.fields, asked.field, asked.device, clock)
+    print(f"| a fresh field of {asked.field} px: {fresh_ms:.1f} ms |")
     if asked.out:
         on_gpu = asked.device.startswith("cuda")
         machine = torch.cuda.get_device_name() if on_gpu else f"{platform.machine()}, {torch.get_num_threads()} threads"
         record = {"machine": machine, "torch": torch.__version__, "asked": {**vars(asked), "out": str(asked.out)}}
-        asked.out.write_text(json.dumps({**record, "rows": rows}, indent=1))
+        asked.out.write_text(json.dumps({**record, "rows": rows, "fresh_field_ms": fresh_ms}, indent=1))
     return 0
 
 

@@ -74,6 +74,25 @@ def test_optimizers_and_generators_go_on_to_the_bit(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(expected, network.parameters(), strict=True))
 
 
+def test_a_copy_stays_what_it_was(tmp_path):
+    def tree():
+        torch.manual_seed(0)
+        last = torch.ones(1, 2, 3, 3).to(memory_format=torch.channels_last)
+        moments = (torch.randn(3), [np.arange(3.0)])
+        return {"moments": moments, 3: None, "text": "ü", "weight": torch.nn.Linear(2, 2).weight, "last": last}
+
+    changed, expected = tree(), tree()
+    kept = checkpoint.copied(changed)
+    with torch.no_grad():
+        for tensor in (changed["weight"], changed["last"], changed["moments"][0]):
+            tensor.fill_(math.nan)
+    changed["moments"][1][0][:] = 7
+    changed["moments"][1].append(1)
+    expected["weight"] = expected["weight"].detach()
+    assert same(kept, expected)
+    assert kept["last"].stride() == expected["last"].stride() and not kept["weight"].requires_grad
+
+
 def test_no_checkpoint_is_none(tmp_path):
     assert checkpoint.latest(tmp_path) is None
     assert checkpoint.latest(tmp_path / "absent") is None

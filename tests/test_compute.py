@@ -6,16 +6,20 @@ from functools import cache
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dehazing.models.degrader import Discriminator
+from dehazing.models.degrader import Discriminator, Operator
+from dehazing.models.nafnet import NAFNet
+from dehazing.models.unet import UNet
 from dehazing.pipeline.execute import build, context_of, execute
 from dehazing.pipeline.execution import Execution
-from dehazing.stages.compute import Compute, lay_out, settle
+from dehazing.stages.compute import Compute, compiled, lay_out, settle
 from dehazing.stages.descent import Descent
 from dehazing.strict import from_mapping
 from tests import tiny_series
+from tests.tiny_series import T
 
 BRIEF = {"num_epochs": 1, "steps_per_epoch": 2, "batch_size": 2, "patch_px": 32}
 LADDER = {"latent_channels": [2, 2, 2], "width": 8}
@@ -186,9 +190,103 @@ def test_a_compiled_network_computes_the_same():
         descent.step(descent.module["G"](torch.ones(2, 3)).square().mean())
         return descent
 
-    plain, compiled = stepped(Compute()), stepped(Compute(compile=True))
-    assert compiled.module["G"]._compiled_call_impl and not compiled.averaged["G"]._compiled_call_impl
-    torch.testing.assert_close(compiled.state_dict()["module"], plain.state_dict()["module"])
+    plain, other = stepped(Compute()), stepped(Compute(compile=True))
+    assert other.module["G"]._compiled_call_impl and not other.averaged["G"]._compiled_call_impl
+    torch.testing.assert_close(other.state_dict()["module"], plain.state_dict()["module"])
+
+
+@pytest.fixture
+def graphs():
+    """What is compiled from here on, of which torch makes graphs alone, as code for them takes long to be made."""
+    made = []
+
+    def noted(graph, inputs):
+        made.append(graph)
+        return graph.forward
+
+    with torch.compiler.set_stance("default", force_backend=noted):
+        yield made
+    torch.compiler.reset()
+
+
+@pytest.mark.slow
+def test_every_trial_of_a_process_is_compiled(graphs):
+    nums = []
+    for base in range(2, 11):  # more than torch would by itself
+        settle(Compute(compile=True), "cpu")
+        images = torch.zeros(1, 1, 8, 8)
+        descent = Descent(UNet(T, base=base, depth=1), 0.1, 9, 0, compute=Compute(compile=True))
+        before = len(graphs)
+        descent.step(descent.module(images, torch.tensor([1])).square().mean())
+        nums.append(len(graphs) - before)
+    assert nums[0] > 0 and len(set(nums)) == 1
+
+
+@pytest.mark.slow
+def test_every_step_of_a_degrader_is_compiled(graphs):
+    settle(Compute(compile=True), "cpu")
+    num_steps = 9
+    G = Operator((2,), 4, num_steps, shared=False, anchored=False)
+    compiled(G, Compute(compile=True))
+    nums = []
+    for s in range(1, num_steps + 1):
+        for z in (torch.zeros(1, 2, 8, 8), torch.zeros(1, 2, 8, 8, requires_grad=True)):  # X, and what F made of Y
+            before = len(graphs)
+            G((z,), s)
+            nums.append(len(graphs) - before)
+    assert min(nums) > 0
+
+
+# by `torch.use_deterministic_algorithms.__doc__`, what raises on a GPU; `median` and `put_` in some of their forms
+REFUSED = {
+    *("avg_pool3d_backward", "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward"),
+    *("adaptive_max_pool2d_backward", "fractional_max_pool2d_backward", "fractional_max_pool3d_backward"),
+    *("max_unpool2d", "max_unpool3d", "upsample_linear1d_backward", "upsample_bilinear2d_backward"),
+    *("upsample_bicubic2d_backward", "upsample_trilinear3d_backward", "reflection_pad1d_backward"),
+    *("reflection_pad2d_backward", "reflection_pad3d_backward", "nll_loss_forward", "nll_loss2d_forward"),
+    *("_ctc_loss_backward", "_embedding_bag_backward", "put_", "histc", "bincount", "median", "nanmedian"),
+    *("grid_sampler_2d_backward", "grid_sampler_3d_backward", "cumsum", "cumsum_"),
+}
+
+
+class Refused(TorchDispatchMode):
+    """Notes what a GPU would refuse when it is to be deterministic."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.found |= {func.overloadpacket.__name__} & REFUSED
+        return func(*args, **(kwargs or {}))
+
+
+def test_what_a_gpu_refuses_is_noticed():
+    h = torch.randn(1, 1, 4, 4, requires_grad=True)
+    with Refused() as refused:
+        functional.pad(h, (1, 1, 1, 1), mode="reflect").sum().backward()
+        functional.interpolate(h, scale_factor=2, mode="bicubic").sum().backward()
+        h.detach().cumsum(0)
+    assert refused.found == {"reflection_pad2d_backward", "upsample_bicubic2d_backward", "cumsum"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_no_stage_does_what_a_gpu_refuses_when_it_is_to_be_deterministic(make, name):
+    with Refused() as refused:
+        stage = make(name)
+        stage.train_epoch()
+        stage.finish()
+    assert refused.found <= {"upsample_bilinear2d_backward"}, "which torch itself takes apart where not on a CPU"
+
+
+def test_torch_takes_apart_what_is_left_where_it_is_not_on_a_cpu():
+    settle(Compute(deterministic=True), "cpu")
+    with torch.device("meta"), Refused() as refused:
+        network = NAFNet(T, width=4, depth=2, window=3)
+        network(torch.empty(1, 1, 16, 16), torch.empty(1, dtype=torch.long)).sum().backward()
+    settle(Compute(), "cpu")
+    assert network.stem.weight.grad is not None and not refused.found
 
 
 @pytest.mark.slow
@@ -209,6 +307,15 @@ def test_determinism_is_asked_of_the_whole_process():
     assert not torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.benchmark
     settle(Compute(), "cpu")
     assert not torch.backends.cudnn.benchmark
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_float32_is_never_tensorfloat32(device, precision):
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    settle(Compute(precision=precision), device)
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    settle(Compute(), "cpu")
 
 
 def test_how_it_computes_is_part_of_what_it_is():

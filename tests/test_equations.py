@@ -11,7 +11,7 @@ from dehazing.models.hvae import HVAE
 from dehazing.models.restorer import LatentUNet
 from dehazing.models.unet import UNet
 from dehazing.pipeline.stage import Context
-from dehazing.stages import degrader, one_shot, restorer, weights
+from dehazing.stages import degrader, predictions, restorer, weights
 from dehazing.stages.elbo import elbo
 from dehazing.stages.images import Images, draw_pairs
 
@@ -84,7 +84,7 @@ def test_eq_4_and_5_the_unet_s_prediction_by_hand():
     network = shaken(UNet(T, base=2, depth=0))
     (block,) = network.encoder[0]
     x_t = torch.randn(2, 9, 7, generator=torch.Generator().manual_seed(1))
-    found = one_shot.restore(network, x_t, 1)
+    found = predictions.restore(network, x_t, 1)
     table, linear = network.level.table.weight.numpy()[1], network.level.mlp[1]
     embedded = silu(linear.weight.numpy() @ silu(table) + linear.bias.numpy())
     scale, shift = np.split(block.film.weight.numpy() @ embedded + block.film.bias.numpy(), 2)

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import shutil
 import signal
@@ -191,6 +192,42 @@ def test_a_loss_that_is_not_finite_fails_and_keeps_the_checkpoint(toy, store):
         execute.execute(execution, store, checkpoint_every_s=0.0)
     assert not store.has(execution.address) and holder(store, execution.address) is None
     assert checkpoint.latest(store.partial(execution.address))["stage"]["epoch"] == 2
+
+
+@pytest.mark.parametrize("checkpoint_every_s", [0.0, execute.CHECKPOINT_EVERY_S])
+def test_the_checkpoint_that_is_kept_is_that_of_the_last_good_epoch(toy, store, tmp_path, checkpoint_every_s):
+    """Though the epoch that fails has spoilt the weights, and goes on from it as if nothing had been."""
+    execution, other = toy_execution(), Store(shutil.copytree(store.root, tmp_path / "other"))
+    execute.execute(execution, other)
+    stage = stages.stage_module("toy").Stage
+    train = stage.train_epoch
+
+    def spoilt(self):
+        train(self)
+        if self.epoch == 4:
+            with torch.no_grad():
+                self.network[0].weight.fill_(math.nan)
+            raise FloatingPointError("The loss must be finite, but is nan.")
+        return {}
+
+    stage.train_epoch = spoilt
+    with pytest.raises(FloatingPointError):
+        execute.execute(execution, store, checkpoint_every_s=checkpoint_every_s)
+    kept = checkpoint.latest(store.partial(execution.address))
+    assert kept["stage"]["epoch"] == len(kept["history"]) == 3
+    stage.train_epoch = train
+    store.forget_failure(execution.address)
+    epochs = []
+    execute.execute(execution, store, on_epoch=epochs.append)
+    assert [epoch["epoch"] for epoch in epochs] == [4, 5]
+    assert equal(published(store, execution)[0], published(other, execution)[0])
+
+
+def test_no_checkpoint_is_left_where_no_epoch_was_good(toy, store):
+    execution = toy_execution(nan_at=1)
+    with pytest.raises(FloatingPointError):
+        execute.execute(execution, store)
+    assert checkpoint.latest(store.partial(execution.address)) is None
 
 
 def test_a_failure_that_would_come_again_is_remembered_until_it_is_forgotten(toy, store):

@@ -129,6 +129,18 @@ def test_a_stage_does_not_depend_on_the_networks_of_others():
     assert modules_of("dehazing.stages.degrader") & networks == {"dehazing.models.degrader"}
 
 
+def test_only_stages_that_can_see_fresh_fields_depend_on_the_simulator_and_none_on_a_reader_of_files():
+    simulator = {f"dehazing.data.{name}" for name in ("fresh", "microscope", "simulator", "lines")} | {
+        "dehazing.optics"
+    }
+    for kind in ("restorer", "degrader", "iterative"):
+        assert modules_of(f"dehazing.stages.{kind}") & simulator == set()
+    for kind in ("unet", "nafnet", "hdn", "hvae"):
+        reached = modules_of(f"dehazing.stages.{kind}")
+        assert {"dehazing.data.fresh", "dehazing.data.microscope", "dehazing.data.lines"} <= reached
+        assert reached & {"dehazing.data.tiff", "dehazing.data.objects", "dehazing.data.simulator"} == set()
+
+
 def test_nothing_is_imported_to_be_fingerprinted(package):
     (package / "losses.py").write_text("raise RuntimeError\n")
     code_version("sample.stages.unet")

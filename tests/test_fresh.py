@@ -8,13 +8,15 @@ import pytest
 import torch
 from scipy.fft import rfft2
 
-from dehazing.data import fresh, objects
+from dehazing.data import fresh, lines
 from dehazing.data.archive import load_series, save_series
 from dehazing.data.camera import Camera
-from dehazing.data.objects import Lines
-from dehazing.data.simulator import NumFields, SimulatedConfig, bench, focal_plane_image, simulate
+from dehazing.data.lines import Lines
+from dehazing.data.microscope import NumFields, SimulatedConfig, bench
+from dehazing.data.simulator import focal_plane_image, simulate
 from dehazing.pipeline.stage import Context
 from dehazing.stages import stage_module
+from dehazing.stages.fresh_images import FreshImages
 from dehazing.stages.images import Images
 
 SMALL = SimulatedConfig(
@@ -31,7 +33,7 @@ def test_points_are_shared_between_voxels_as_the_other_simulator_does():
     rng, shape = np.random.default_rng(0), (3, 8, 9)
     z, y, x, weight = rng.uniform(-1, 3.5, 200), rng.uniform(-9, 20, 200), rng.uniform(-9, 20, 200), rng.random(200)
     made = fresh.splat(*(torch.from_numpy(one).float() for one in (z, y, x, weight)), shape)
-    np.testing.assert_allclose(made.numpy(), objects._splat(z, y, x, weight, shape), atol=1e-5)
+    np.testing.assert_allclose(made.numpy(), lines._splat(z, y, x, weight, shape), atol=1e-5)
 
 
 def test_the_image_of_an_object_is_the_other_simulators(series):
@@ -43,10 +45,10 @@ def test_the_image_of_an_object_is_the_other_simulators(series):
 
 
 def test_lines_are_as_many_as_bright_and_as_spread_as_the_other_simulators():
-    lines, shape = Lines(), (21, 96, 96)
+    asked, shape = Lines(), (21, 96, 96)
     generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(1)
-    ours = torch.stack([fresh.random_lines(lines, shape, 0.25, 0.1, generator) for _ in range(80)]).double().numpy()
-    theirs = np.stack([objects.random_lines(lines, shape, 0.25, 0.1, rng) for _ in range(80)]).astype(float)
+    ours = torch.stack([fresh.random_lines(asked, shape, 0.25, 0.1, generator) for _ in range(80)]).double().numpy()
+    theirs = np.stack([lines.random_lines(asked, shape, 0.25, 0.1, rng) for _ in range(80)]).astype(float)
     for of in (
         lambda v: v.sum((1, 2, 3)),  # how much of them
         lambda v: (v**2).sum((1, 2, 3)),
@@ -92,14 +94,14 @@ def test_a_series_keeps_what_it_was_simulated_with(series, tmp_path):
 
 def test_images_are_renewed_by_epoch_whatever_came_before(series):
     def at(epochs, clean_target="frame", seed=1):
-        images = Images(series, clean_target, "cpu", fresh_every=2, seed=seed)
+        images = FreshImages(series, clean_target, "cpu", fresh_every=2, seed=seed)
         for epoch in epochs:
             images.renew(epoch)
         return images
 
-    own = Images(series, "frame", "cpu")
-    own.renew(7)
-    assert torch.equal(own.train, torch.from_numpy(series.x("train"))), "by default never"
+    own, never = Images(series, "frame", "cpu"), FreshImages(series, "frame", "cpu", fresh_every=0, seed=1)
+    never.renew(7)
+    assert torch.equal(never.train, own.train) and torch.equal(own.train, torch.from_numpy(series.x("train")))
     assert torch.equal(at([0, 1]).train, own.train), "the first ones are the series' own"
     fourth = at([0, 1, 2, 3, 4])
     assert torch.equal(fourth.train, at([4]).train) and not torch.equal(fourth.train, at([2]).train)
@@ -134,8 +136,11 @@ def test_a_stage_that_goes_on_sees_the_fields_that_an_undisturbed_one_sees(serie
     before = whole.images.train.clone()
     metrics = [epoch(whole) for _ in range(4)]
     assert not torch.equal(whole.images.train, before)
-    first, second = made(), made()
+    first, second, last = made(), made(), made()
     for _ in range(3):
         epoch(first)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     assert epoch(second) == metrics[3]
+    last.load_state_dict(copy.deepcopy(whole.state_dict()))  # interrupted after the last epoch
+    assert whole.finish() == second.finish() == last.finish()
+    assert whole.final == second.final == last.final

@@ -10,7 +10,7 @@ from dehazing.models.degrader import Discriminator, Operator
 from dehazing.models.restorer import LatentUNet
 from dehazing.models.unet import UNet
 from dehazing.moments import matched, moments_of
-from dehazing.stages import one_shot, restorer
+from dehazing.stages import predictions, restorer
 from dehazing.stages.loop_domain import LoopDomain
 from dehazing.stages.space import PIXEL_CHANNELS
 
@@ -33,7 +33,7 @@ def in_pixels():
 
 
 FROM_0 = {
-    "restore of a UNet": lambda t: one_shot.restore(UNETS, torch.zeros(1, 8, 8), t),
+    "restore of a UNet": lambda t: predictions.restore(UNETS, torch.zeros(1, 8, 8), t),
     "restore of restorer": lambda t: restorer.restore(LATENT, Z, t),
     "a UNet itself": lambda t: UNETS(torch.zeros(1, 1, 8, 8), torch.tensor([t])),
     "R itself": lambda t: LATENT(Z, t=torch.tensor([t])),

@@ -7,9 +7,10 @@ import pytest
 import torch
 from test_tiling import AGREES, EXACT, SIZES, error, image, trained
 from torch import nn
+from torch.nn import functional
 
 from dehazing import tiled_networks
-from dehazing.models.nafnet import LayerNorm, LocalAttention, NAFNet, SimpleGate
+from dehazing.models.nafnet import LayerNorm, LocalAttention, NAFNet, SimpleGate, _reflected
 from dehazing.pipeline.execute import execute
 from dehazing.pipeline.execution import Execution
 from dehazing.stages import weights
@@ -85,6 +86,20 @@ def test_attention_multiplies_by_the_mean_of_the_window_with_reflected_borders()
     assert torch.allclose(factors[:, [0, 7]], torch.tensor([means[0], means[3]]))  # from the outer cells' middles on
     between = [0.75 * means[k] + 0.25 * means[k + 1] for k in range(3)]  # a quarter of the way to the next middle
     assert torch.allclose(factors[:, 1:7:2], torch.tensor(between)) and torch.allclose(factors, factors[:1])
+
+
+@pytest.mark.parametrize("size", [(8, 8), (4, 9), (3, 3)])
+@pytest.mark.parametrize("margin", [0, 1, 3])
+def test_a_margin_is_torchs_own_and_so_is_its_gradient(size, margin):
+    mode = "reflect" if margin < min(size) else "replicate"
+    ours = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    own = ours.detach().clone().requires_grad_()
+    made, expected = _reflected(ours, margin), functional.pad(own, (margin,) * 4, mode=mode)
+    assert torch.equal(made, expected)
+    weight = torch.randn_like(expected)
+    for padded in (made, expected):
+        (padded * weight).sum().backward()
+    torch.testing.assert_close(ours.grad, own.grad)
 
 
 def test_attention_over_a_window_as_large_as_its_cells_is_the_linear_map_of_the_means():

@@ -11,7 +11,7 @@ from scipy.fft import rfft2
 
 from dehazing.data.camera import Camera
 from dehazing.data.dataset import make_series, read_dataset
-from dehazing.data.objects import Lines, random_lines
+from dehazing.data.lines import Lines, random_lines
 from dehazing.data.ome import write_series
 from dehazing.data.simulator import NumFields, SimulatedConfig, focal_plane_image, simulate
 from dehazing.optics import Optics, integral, kernels, radial_psfs, transfer_functions

@@ -63,7 +63,9 @@ def test_the_table_has_a_row_for_each_precision_and_memory_format(tmp_path, caps
     out = tmp_path / "steps.json"
     words = ["--device", "cpu", "--stages", "unet", "--scale", "smoke", "--steps", "2", "--fields", "2"]
     assert steps.main([*words, "--field", "32", "--patch", "16", "--batch", "1", "--cpu-time", "--out", str(out)]) == 0
-    rows = json.loads(out.read_text())["rows"]
+    record = json.loads(out.read_text())
+    rows = record["rows"]
+    assert record["fresh_field_ms"] > 0
     assert [(row["precision"], row["channels_last"]) for row in rows] == [
         ("float32", False),
         ("float32", True),
@@ -71,4 +73,5 @@ def test_the_table_has_a_row_for_each_precision_and_memory_format(tmp_path, caps
         ("bfloat16", True),
     ]
     assert all(row["whole"] > 0 and 0 < row["outside"] < 1 for row in rows)
-    assert len(capsys.readouterr().out.splitlines()) == 6
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 7 and printed[-1].startswith("| a fresh field of 32 px: ")

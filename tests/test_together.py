@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dehazing import stages
 from dehazing.data.archive import save_series
@@ -99,6 +100,18 @@ def test_only_those_fail_that_fail_alone_and_their_reasons_are_remembered(store:
     execute_together(executions, store, clock=clock)
     assert [store.has(e.address) for e in executions] == [True, False, True]
     assert store.failure(executions[1].address) == "ZeroDivisionError: 7"
+
+
+def test_what_does_not_fit_into_memory_says_so_before_its_first_epoch_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(stage, config, context):  # type: ignore[no-untyped-def]
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(stages.stage_module("shared").Stage, "__init__", build)
+    with pytest.raises(MemoryError, match=r"shared must fit into the memory of cpu, but 2\.00 GiB more could not"):
+        execute_together([of(1), of(2)], store)
+    assert store.failure(of(1).address) is None
 
 
 def test_what_somebody_else_has_taken_after_a_failure_is_not_waited_for(

@@ -10,7 +10,7 @@ from benchmarks.side_by_side.serving import serve
 from dehazing import losses
 from dehazing.models.hvae import HVAE
 from dehazing.models.unet import UNet
-from dehazing.stages import hdn, one_shot, unet
+from dehazing.stages import hdn, posterior_mean, predictions, unet
 from dehazing.stages.descent import Descent
 from dehazing.stages.elbo import elbo, ramped
 from dehazing.strict import from_mapping
@@ -41,7 +41,7 @@ class OurUNet:
         self.descent.step(losses.restoration_pixel(x_0, self.descent.module(x_t, t)))
 
     def restore(self, x_t: Tensor, t: int) -> Tensor:
-        return one_shot.restore(self.descent.averaged, x_t, t)
+        return predictions.restore(self.descent.averaged, x_t, t)
 
 
 class OurHDN:
@@ -71,7 +71,7 @@ class OurHDN:
         self.descent.step(elbo(self.descent.module, x_t, x_0, beta, config.free_nats)[0])
 
     def restore(self, x_t: Tensor, t: int) -> Tensor:
-        return hdn.restore(self.descent.averaged, x_t, self.config.num_samples, SAMPLING_SEED)
+        return posterior_mean.restore(self.descent.averaged, x_t, self.config.num_samples, SAMPLING_SEED)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dehazing.data.camera import FULL_WELL, Camera
-from dehazing.data.objects import STEP_UM, Lines
+from dehazing.data.lines import STEP_UM, Lines
+from dehazing.data.microscope import SimulatedConfig, bench
 from dehazing.data.series import Series
-from dehazing.data.simulator import SimulatedConfig, bench
 from dehazing.strict import from_mapping
 
 
@@ -60,7 +60,7 @@ class FreshFields:
 def random_lines(
     lines: Lines, shape: tuple[int, int, int], dz_um: float, pixel_um: float, generator: torch.Generator
 ) -> Tensor:
-    """A volume of lines, (Z, Y, X) float32, of the distribution that `objects.random_lines` draws from."""
+    """A volume of lines, (Z, Y, X) float32, of the distribution that `lines.random_lines` draws from."""
     device = generator.device
     num_z, num_y, num_x = shape
 

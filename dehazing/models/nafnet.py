@@ -147,5 +147,12 @@ def _reflected(h: Tensor, margin: int) -> Tensor:
     """With a margin on every side; the edge is repeated where the image is too small to be reflected."""
     if not margin:
         return h
-    mode = "reflect" if margin < min(h.shape[-2:]) else "replicate"
-    return functional.pad(h, (margin,) * 4, mode=mode)
+    if margin >= min(h.shape[-2:]):
+        return functional.pad(h, (margin,) * 4, mode="replicate")
+    for axis in (
+        -2,
+        -1,
+    ):  # by parts: on a GPU, the gradient of torch's own reflection does not repeat itself to the bit
+        before, after = h.narrow(axis, 1, margin), h.narrow(axis, h.shape[axis] - 1 - margin, margin)
+        h = torch.cat([before.flip(axis), h, after.flip(axis)], axis)
+    return h

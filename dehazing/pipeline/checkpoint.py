@@ -55,6 +55,19 @@ def save(folder: Path, tree: Any, epoch: int) -> Path:
     return path
 
 
+def copied(tree: Any) -> Any:
+    """A tree of its own, whose tensors stay on their device; `copy.deepcopy` takes eight times as long."""
+    if isinstance(tree, torch.Tensor):
+        return tree.detach().clone()
+    if isinstance(tree, np.ndarray):
+        return tree.copy()
+    if isinstance(tree, dict):
+        return {key: copied(entry) for key, entry in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(map(copied, tree))
+    return tree
+
+
 def latest(folder: Path) -> Any | None:
     """The newest tree that can be read, its tensors on the CPU, or None; damaged files are removed, aloud."""
     for path in reversed(_files(folder)):

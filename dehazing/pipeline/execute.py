@@ -59,9 +59,10 @@ def executing(
     Yields nothing where the store has the execution, waits where another process is at it (Busy after `wait_s`), and
     goes on after the last checkpoint where there is one (epochs before it are not yielded again, but are in the
     published history). The result is published before the last epoch is yielded. Close the generator to stop early: it
-    leaves a checkpoint and releases its lease. A stage that raises publishes nothing and keeps its last
-    checkpoint; what would fail again is remembered in the store, and FailedBefore from then on. One that is
-    interrupted within an epoch goes on from the checkpoint before. `clock` is told where the time goes.
+    leaves a checkpoint and releases its lease. A stage that raises publishes nothing and keeps its last checkpoint,
+    that of the last good epoch where a loss was not finite or has run away; what would fail again is remembered in the
+    store, and FailedBefore from then on. One that is interrupted within an epoch goes on from the checkpoint before.
+    `clock` is told where the time goes.
 
     Random numbers: torch is seeded with the execution's seed before the stage is built (initial weights), and
     torch's state is part of a checkpoint; what a stage draws itself comes from a generator that it seeds with
@@ -110,13 +111,16 @@ def _epochs(
     def seconds() -> float:
         return seconds_before + time.monotonic() - started
 
-    def save() -> None:
+    def now() -> dict[str, Any]:
+        return {"stage": stage.state_dict(), "random": _random_state()}
+
+    def save(state: dict[str, Any]) -> None:
         with clock.of("store"):
             held.check()
-            state = {"stage": stage.state_dict(), "history": history, "seconds": seconds(), "random": _random_state()}
-            checkpoint.save(partial, state, stage.epoch)
+            checkpoint.save(partial, {**state, "history": history, "seconds": seconds()}, len(history))
             store.save_partial(address)
 
+    good: dict[str, Any] | None = None  # the state after the last epoch, where it has no checkpoint
     metrics: dict[str, Any] | None = None
     while stage.epoch < stage.num_epochs:
         if metrics is not None:
@@ -124,11 +128,16 @@ def _epochs(
                 yield metrics
             except BaseException:  # the generator is closed, or its consumer interrupted
                 if stage.epoch != saved_epoch:
-                    save()
+                    save(now())
                 raise
         epoch_started = time.monotonic()
-        with clock.of("arithmetic"), remembering(store, address), with_sizes(execution, context):
-            measured = stage.train_epoch()
+        try:
+            with clock.of("arithmetic"), remembering(store, address), with_sizes(execution, context):
+                measured = stage.train_epoch()
+        except FloatingPointError:
+            if good is not None:
+                save(good)
+            raise
         metrics = {
             "epoch": stage.epoch,
             "num_epochs": stage.num_epochs,
@@ -140,8 +149,11 @@ def _epochs(
         last = stage.epoch == stage.num_epochs
         ahead_s = max(0.0, checkpoint_every_s - BEFORE_THE_END_S) if last else metrics["seconds"]
         if time.monotonic() - saved_at + ahead_s >= checkpoint_every_s:
-            save()
-            saved_at, saved_epoch = time.monotonic(), stage.epoch
+            save(now())
+            good, saved_at, saved_epoch = None, time.monotonic(), stage.epoch
+        elif not last:
+            with clock.of("store"), with_sizes(execution, context):
+                good = checkpoint.copied(now())  # the next epoch may spoil it
     with clock.of("arithmetic"), remembering(store, address), with_sizes(execution, context):
         files: dict[str, bytes | Path] = dict(stage.finish())
     with clock.of("store"):

@@ -92,7 +92,8 @@ def _made(executions: Sequence[Execution], store: Store, device: str, clock: Clo
     whole = replace(executions[0], config=to_mapping(module.joined(configs)), upstreams=upstreams)
     with clock.of("loading"):
         context = context_of(whole, store, device)
-        stage = build(whole, context)
+        with with_sizes(whole, context):
+            stage = build(whole, context)
     with clock.of("arithmetic"), with_sizes(whole, context):
         stage.train_epoch()
         parts = stage.finish_each(configs)  # type: ignore[attr-defined]  # of the stages that have `joined`

@@ -11,6 +11,10 @@ from torch import nn
 from dehazing.stages.bounds import require
 
 PRECISIONS = ("float32", "bfloat16")
+# how often a function is compiled anew, for other shapes, levels and blocks, before it is silently no longer compiled:
+# torch's 8 would leave out the fifth step of a degrader (each compiles for G and F, and what is on the way back), and
+# 256 in all; no network is so often another one
+RECOMPILE_LIMIT = 1024
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Compute:
     """How training steps are computed, and when a loss counts as run away. Validation is always in float32."""
 
     precision: str = "float32"  # bfloat16: of forward pass and loss; weights and moments stay float32
-    channels_last: bool | None = None  # memory format of the convolutions' weights; null: what is faster for the stage
+    channels_last: bool | None = None  # memory format of the convolutions' weights; null: what was faster on a CPU
     compile: bool = False  # the networks by torch.compile; slow to start, and rounds differently
     deterministic: bool = False  # refuses what does not repeat itself to the bit on a GPU; slower there
     runaway: float = 1000.0  # an epoch's median loss above so many times the first epoch's has run away; 0: none has
@@ -27,7 +31,10 @@ class Compute:
         require(self, not_negative=("runaway",), choices={"precision": PRECISIONS})
 
     def preferring(self, channels_last: bool) -> Compute:
-        """With the memory format that benchmarks/steps.py found faster for a network, where none is asked for."""
+        """With the memory format that benchmarks/steps.py found faster for a network, where none is asked for.
+
+        It was measured on a CPU; on a GPU nothing was yet.
+        """
         return replace(self, channels_last=channels_last) if self.channels_last is None else self
 
     def autocast(self, device: torch.device) -> torch.autocast:
@@ -42,6 +49,13 @@ def settle(compute: Compute, device: str) -> None:
     torch.use_deterministic_algorithms(compute.deterministic)
     # the fastest algorithm may be another one in the next process
     torch.backends.cudnn.benchmark = device.startswith("cuda") and not compute.deterministic
+    # float32 means float32: TensorFloat-32 keeps ten bits of a factor, and convolutions would take it by default
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    if compute.compile:
+        torch.compiler.reset()  # what stages before were compiled to counts against the limit
+        from torch._dynamo import config  # takes long to load, so only where it is needed
+
+        config.recompile_limit = config.accumulated_recompile_limit = RECOMPILE_LIMIT
 
 
 def lay_out(module: nn.Module, compute: Compute) -> nn.Module:

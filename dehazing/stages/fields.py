@@ -21,9 +21,8 @@ from dehazing.data.latents import Latent, at_level
 from dehazing.data.series import Series
 from dehazing.metrics.reference import Reference
 from dehazing.moments import Moments, moments_of
-from dehazing.stages import hdn, one_shot, weights
+from dehazing.stages import posterior_mean, predictions, weights
 from dehazing.stages.classical import Controls, chosen_controls
-from dehazing.stages.hvae import reconstruct
 from dehazing.stages.images import reference
 from dehazing.stages.latent_space import latent_space
 from dehazing.stages.loop_domain import LoopDomain
@@ -149,13 +148,13 @@ class Fields:
         for level in range(T, 0 if full else T - 1, -1):
             x_t = self.x[:, level]
             methods: dict[str, Restore] = {
-                "unet": lambda x, level=level: one_shot.restore(networks["unet"], x, level),  # type: ignore[misc]
-                "nafnet": lambda x, level=level: one_shot.restore(networks["nafnet"], x, level),  # type: ignore[misc]
-                "hdn": lambda x: hdn.restore(networks["hdn"], x, num_samples, seed),
+                "unet": lambda x, level=level: predictions.restore(networks["unet"], x, level),  # type: ignore[misc]
+                "nafnet": lambda x, level=level: predictions.restore(networks["nafnet"], x, level),  # type: ignore[misc]
+                "hdn": lambda x: posterior_mean.restore(networks["hdn"], x, num_samples, seed),
             }
             if full and level == T:
                 methods |= {choice.control: choice for choice in self.classical_controls().chosen}
-            images = {"input": x_t, "autoencoded": reconstruct(networks["hvae"], x_t)}
+            images = {"input": x_t, "autoencoded": predictions.reconstruct(networks["hvae"], x_t)}
             images |= {name: restore(x_t) for name, restore in methods.items()}
             if full and average_turns and level == T:
                 turned = {name + TURNED: averaged_over_turns(restore, x_t) for name, restore in methods.items()}
@@ -166,11 +165,11 @@ class Fields:
                 for name, restored in images.items()
             )
         if full:
-            drawn = hdn.samples(networks["hdn"], self.x[:, T], num_samples, seed)
+            drawn = posterior_mean.samples(networks["hdn"], self.x[:, T], num_samples, seed)
             scored.records["hdn_samples"] = {"level": T, **measured_posterior(drawn, against)}
             scored.records["classical"] = {"level": T, **self.classical_controls().record()}
         for name, clean in (("ceiling_frame", self.x[:, 0]), ("ceiling_truth", self.reference)):
-            scored.pictures[name] = reconstruct(networks["hvae"], clean)
+            scored.pictures[name] = predictions.reconstruct(networks["hvae"], clean)
             scored.rows.append(Row(name, T, 0, measured_images(scored.pictures[name], against, full)))
         return scored
 

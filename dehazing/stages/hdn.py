@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from dehazing.models import hdn
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.bounds import require
 from dehazing.stages.elbo import elbo, ramped
 from dehazing.stages.images import CLEAN_TARGETS, draw_pairs
 from dehazing.stages.ladder import Ladder, LadderSettings
+from dehazing.stages.posterior_mean import restore
 
 
 @dataclass(frozen=True)
@@ -74,17 +69,3 @@ class Stage(Ladder):
 
     def _validate(self, t: int, num_samples: int) -> dict[str, float]:
         return self.images.score(restore(self.descent.averaged, self.images.validation[:, t], num_samples, self.seed))
-
-
-@torch.no_grad()
-def restore(network: Any, x_t: Tensor, num_samples: int, seed: int) -> Tensor:
-    """The mean of posterior samples for images (N, Y, X), field by field; (N, Y, X)."""
-    return torch.stack([drawn.mean(0) for drawn in samples(network, x_t, num_samples, seed)])
-
-
-@torch.no_grad()
-def samples(network: Any, x_t: Tensor, num_samples: int, seed: int) -> Iterator[Tensor]:
-    """The posterior samples of each of the images (N, Y, X) that `restore` averages, (num_samples, Y, X) a field."""
-    generator = torch.Generator().manual_seed(seed)
-    for x in x_t:
-        yield hdn.sample(network, x[None, None], num_samples, generator)[:, 0, 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.elbo import elbo, ramped
 from dehazing.stages.ladder import Ladder, LadderSettings
+from dehazing.stages.predictions import reconstruct
 
 NUM_FOR_STATISTICS = 64  # training frames, of all levels, that the spread of the latents is measured on
 
@@ -52,6 +53,7 @@ class Stage(Ladder):
         self.descent.step(loss, {"loss": loss, "loss_rec": rec})
 
     def finish(self) -> dict[str, bytes]:
+        self.images.renew(self.num_epochs - 1)  # whose fields are those of the series where no epoch was left to do
         network = self.descent.averaged
         every = max(1, self.images.train[:, :, 0, 0].numel() // NUM_FOR_STATISTICS)
         network.standardise(self.images.train.flatten(0, 1)[::every, None])
@@ -79,10 +81,3 @@ class Stage(Ladder):
             z = torch.cat([z_i.flatten(1) for z_i in self.descent.averaged.encode(x[:, None])], 1)
             values.append(float((z[-1] - z[0]).norm() / (z[1:] - z[:-1]).norm(dim=1).sum()))
         return sum(values) / len(values)
-
-
-@torch.no_grad()
-def reconstruct(network: Any, x: Tensor) -> Tensor:
-    """Dec(E(x)) of images (N, Y, X), field by field; (N, Y, X)."""
-    height, width = x.shape[-2:]
-    return torch.cat([network.decode(network.encode(one[None, None]))[:, 0, :height, :width] for one in x])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,20 +17,14 @@ class Images:
     """Normalised frames of the training and validation splits, resident on the device.
 
     clean_target: frame | truth, what networks are trained towards. Scores are against the truth where there is one.
-    fresh_every: epochs after which the training fields of a simulated series give way to new ones; 0: never.
     """
 
-    def __init__(self, series: Series, clean_target: str, device: str, fresh_every: int = 0, seed: int = 0):
+    def __init__(self, series: Series, clean_target: str, device: str):
         train, truth = series.x("train"), series.truth("train")
         if clean_target == "truth" and truth is None:
             raise ValueError("`clean_target: truth` needs a simulated series, but this one has acquired frames only.")
         self.T = series.T
-        self.clean_target, self.fresh_every, self._seed, self._round = clean_target, fresh_every, seed, 0
-        self._fresh: Any = None
-        if fresh_every:
-            from dehazing.data.fresh import FreshFields  # which reads files, and so needs more than torch
-
-            self._fresh = FreshFields(series, device)
+        self.clean_target = clean_target
         self.train = torch.from_numpy(train).to(device)  # (N, T + 1, Y, X)
         target = train[:, :1] if truth is None or clean_target == "frame" else truth[:, :1]
         # the target rides along as one more level, so that both are cut and turned alike
@@ -40,19 +32,6 @@ class Images:
         self.validation = torch.from_numpy(series.x("validation")).to(device)
         self.validation_reference = reference(series, "validation").to(device)  # (N, Y, X)
         self._scored_against = metrics.Reference(self.validation_reference, truth is not None)
-
-    def renew(self, epoch: int) -> None:
-        """To be called before each epoch (0, 1, …); the fields of an epoch follow from the seed, whatever came before.
-
-        The first `fresh_every` epochs see the fields of the series.
-        """
-        if self._fresh is None or epoch // self.fresh_every == self._round:
-            return
-        self._round = epoch // self.fresh_every
-        generator = torch.Generator(self.train.device).manual_seed(1_000_003 * self._seed + self._round)
-        self.train, truth = self._fresh.draw(len(self.train), generator)
-        target = self.train if self.clean_target == "frame" else truth
-        self.train_with_target = torch.cat([self.train, target[:, :1]], 1)
 
     def score(self, x0_hat: Tensor) -> dict[str, float]:
         """Mean PSNR over the validation fields, as stated and range-invariant; x0_hat (N, Y, X)."""

@@ -10,7 +10,7 @@ from dehazing.pipeline.stage import Context
 from dehazing.stages.bounds import require, require_rising
 from dehazing.stages.compute import Compute
 from dehazing.stages.descent import Descent
-from dehazing.stages.images import Images
+from dehazing.stages.fresh_images import FreshImages
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Ladder:
     """
 
     def __init__(self, config: LadderSettings, context: Context, clean_target: str):
-        self.images = Images(context.series, clean_target, context.device, config.fresh_every, context.seed)
+        self.images = FreshImages(context.series, clean_target, context.device, config.fresh_every, context.seed)
         self.architecture: dict[str, Any] = {
             "latent_channels": list(config.latent_channels),
             "width": config.width,
@@ -77,7 +77,7 @@ class Ladder:
             config.ema_decay,
             config.clip_norm,
             skip_norm=config.skip_norm,
-            compute=config.compute,
+            compute=config.compute.preferring(channels_last=False),
         )
         self.final: dict[str, float] = {}
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dehazing import losses
-from dehazing.levels import require_level
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.descent import Descent
-from dehazing.stages.images import Images, draw_pairs
+from dehazing.stages.fresh_images import FreshImages
+from dehazing.stages.images import draw_pairs
+from dehazing.stages.predictions import restore
 
 
 class OneShot:
@@ -25,7 +25,7 @@ class OneShot:
 
     def __init__(self, config: Any, context: Context, network: type[nn.Module], architecture: Mapping[str, Any]):
         self.config, self.device = config, context.device
-        self.images = Images(context.series, config.clean_target, context.device, config.fresh_every, context.seed)
+        self.images = FreshImages(context.series, config.clean_target, context.device, config.fresh_every, context.seed)
         self.architecture: dict[str, Any] = {"T": self.images.T, **architecture}
         self.num_epochs = config.num_epochs
         module = network(**self.architecture).to(context.device)
@@ -79,11 +79,3 @@ class OneShot:
         scores = [self.images.score(restore(network, self.images.validation[:, t], t)) for t in levels]
         self.final = {**scores[-1], "val/psnr_mean_over_levels": sum(s["val/psnr"] for s in scores) / len(scores)}
         return weights.pack(network, self.architecture)
-
-
-@torch.no_grad()
-def restore(network: nn.Module, x_t: Tensor, t: int) -> Tensor:
-    """x0_hat = R(x_t, t) (Eq. 5) of images (N, Y, X) of one level, field by field to bound memory; (N, Y, X)."""
-    require_level(t, network.T)  # type: ignore[arg-type]
-    level = torch.full((1,), t, device=x_t.device)
-    return torch.cat([network(x[None, None], level)[:, 0] for x in x_t])
