@@ -75,6 +75,7 @@ def test_stages_on_two_hvaes_fail_with_the_sentence_which_is_remembered(tmp_path
     run("others", "restorer", {**BRIEF, "width": 8}, hvae="other")
     run("degrader", "degrader", OPERATOR, "hvae", "restorer")
     run("unet", "unet", {**BRIEF, "base": 4, "depth": 2})
+    run("nafnet", "nafnet", {**BRIEF, "width": 4, "depth": 2})
     run("hdn", "hdn", {**LADDER, "num_samples": 2})
     monkeypatch.setattr(LoopDomain, "encode", lambda *_: pytest.fail("encoded"))
     monkeypatch.setattr(weights, "load", lambda *_: pytest.fail("loaded"))
@@ -85,7 +86,7 @@ def test_stages_on_two_hvaes_fail_with_the_sentence_which_is_remembered(tmp_path
     }
     for sentence, (kind, config, roles) in wrong.items():
         if kind == "iterative":
-            roles = {**roles, "unet": "unet", "hdn": "hdn", "degrader": "degrader"}
+            roles = {**roles, "unet": "unet", "nafnet": "nafnet", "hdn": "hdn", "degrader": "degrader"}
         with pytest.raises(ValueError, match=f"{sentence} have been trained on the latents of the HVAE"):
             run("wrong", kind, config, **roles)
         execution = Execution(kind, config, tiny_series.NAME, 0, {role: made[name] for role, name in roles.items()})

@@ -56,7 +56,7 @@ def test_another_mlflow_gets_the_confirmation_its_trajectories_and_the_report(
     report.mkdir(parents=True)
     (report / "index.html").write_text("the report")
     unet = Execution("unet", {}, "d1", 1)
-    upstreams = {role: f"{role}/made" for role in ("degrader", "hdn", "hvae", "restorer")}
+    upstreams = {role: f"{role}/made" for role in ("degrader", "hdn", "hvae", "nafnet", "restorer")}
     loop = Execution("iterative", {}, "d1", 1, {**upstreams, "unet": unet.address})
     metrics = {"history": [{"epoch": 1, "val/psnr": 20.0}], "final": {"val/psnr": 20.0}}
     content = io.BytesIO()
