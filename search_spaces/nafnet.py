@@ -1,25 +1,9 @@
-"""Search space of the stage `nafnet`."""
+"""Search space of the stage `nafnet`: the UNet's, so that both are tuned alike."""
 
 from __future__ import annotations
 
-from typing import Any
+from search_spaces.unet import RANGES, space
 
-from optuna import Trial
-
-from search_spaces.ranges import Ranges, suggest
-
-RANGES: dict[str, dict[str, Any]] = {
-    # scientific
-    "share_at_T": {"low": 0.0, "high": 0.75},
-    # nuisance
-    "lr": {"low": 5e-4, "high": 8e-3, "log": True},
-    "weight_decay": {"low": 1e-6, "high": 1e-2, "log": True},
-}
+__all__ = ["RANGES", "space"]
 # fixed: width, depth, blocks, window of the attention, averaging, patches, batches, length of training and target;
 # set in the study's `config`, or searched where its `space` gives them a range
-
-
-def space(trial: Trial, ranges: Ranges = RANGES) -> None:
-    """How much to train at the haziest level, and how; the UNet's ranges, so that both are tuned alike."""
-    for name in ranges:
-        suggest(trial, name, ranges)
