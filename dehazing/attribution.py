@@ -85,7 +85,7 @@ class Substitution:
     def __init__(self, loop: Loop, z_T: Latent, true: list[Latent]):
         if loop.variant in REFINEMENTS:
             raise ValueError(
-                f"Attribution needs a variant that calls R on z_t alone, but {loop.variant!r} calls it on P(z0_hat) too."
+                f"Attribution needs a loop that calls R on z_t alone, but {loop.variant!r} calls it on P(z0_hat) too."
             )
         self.loop, self.z_T, self.true = loop, z_T, true
         self.players = self._players()

@@ -164,8 +164,8 @@ class Stage:
         grown = growth(substitution, P, lambda z: above(z)[:, 0], directions, self.config.perturbation)
         for level, columns in grown.items():
             for i, name in enumerate(names):
-                values = {column: float(numbers[i]) for column, numbers in columns.items()}
-                self._growth.append({"variant": label, "field": name, "level": level, **values})
+                of_field = {column: float(numbers[i]) for column, numbers in columns.items()}
+                self._growth.append({"variant": label, "field": name, "level": level, **of_field})
 
     def _loop(self, one: Configuration, domain: LoopDomain) -> Loop:
         fields, folders = self.fields, self.context.upstreams
