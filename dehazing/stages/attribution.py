@@ -125,15 +125,13 @@ class Stage:
         fields, device = self.fields, self.context.device
         domain = LoopDomain(one.domain, self.context.upstreams, device, weights.kept)
         truth = fields.series.truth(fields.split)
-        z, true = fields.encoded(domain), fields.encoded(domain)
-        if truth is not None:
-            true = domain.encode(torch.from_numpy(truth).to(device))
+        true = fields.encoded(domain) if truth is None else domain.encode(torch.from_numpy(truth).to(device))
         loop = self._loop(one, domain)
         num_pixels = fields.x[0, 0].numel()
         at_once = max(1, (PIXELS_ON_GPU if fields.x.is_cuda else PIXELS_ON_CPU) // num_pixels)
         for chunk in torch.arange(len(fields.x)).split(at_once):
             levels = [tuple(group[chunk, t] for group in true) for t in range(fields.T + 1)]
-            z_T = levels[-1] if truth is None else tuple(group[chunk, fields.T] for group in z)
+            z_T = levels[-1] if truth is None else _last_level(domain.encode(fields.x[chunk, -1:]))
             self._attribute_some(one.label, Substitution(loop, z_T, levels), domain, chunk)
 
     def _attribute_some(self, label: str, substitution: Substitution, domain: LoopDomain, chunk: Tensor) -> None:
@@ -183,7 +181,8 @@ class Stage:
         def match(z: Latent, t: int, z_T: Latent) -> Latent:
             return matched(z, t, fields.moments(domain), z_T if one.match == "moments_of_field" else None)
 
-        settings = one.settings(fields.T, fields.haze_alpha(domain).tolist())
+        haze_alpha = fields.haze_alpha(domain).tolist() if one.variant in ("bridge", "indi") else ()
+        settings = one.settings(fields.T, haze_alpha)
         return Loop(one.variant, settings, domain.R, network, anchor, match)
 
     def _knowable(self) -> dict[str, dict[str, list[float]]]:
@@ -212,6 +211,10 @@ class Stage:
             if shares and sum(whole):
                 final[f"{self.config.split}/share_{module}"] = sum(shares) / sum(whole)
         return final
+
+
+def _last_level(z: Latent) -> Latent:
+    return tuple(group[:, -1] for group in z)
 
 
 def _entries(found: Attribution) -> Iterator[tuple[str, str, int, Tensor]]:
