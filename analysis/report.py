@@ -33,6 +33,8 @@ from analysis.trajectories import (
     read_trajectories,
 )
 from analysis.trials import read_trials
+from analysis.why import ALT as ALT_OF_WHY
+from analysis.why import Why, why
 from analysis.variants import (
     BASELINES,
     colour,
@@ -61,6 +63,7 @@ ALT = {
     "coherence_by_frequency": "Coherence of the baselines, two loops and the ceiling with the reference, by frequency",
     "hdn_samples": "PSNR of the mean of HDN's samples by their number, and its error against the samples' spread",
     "one_step_errors": "Error of one step of each degrader from the true clean latent, by level",
+    **ALT_OF_WHY,
 }
 
 
@@ -93,6 +96,8 @@ def write_report(root: Path | str, experiment: str) -> Path:
         blind = chosen_is_blind(confirmation)
         drawn = draw(trajectories, one_step, images, folder / "figures", blind, samples, space)
         drawn |= _draw_spectra(trajectories, gap, folder / "figures", blind)
+        reasons = why(root, confirmation, gap, trajectories, folder / "figures")
+        drawn |= reasons.drawn if reasons else {}
         page = folder / "index.html"
         page.write_text(
             _page(
@@ -100,6 +105,7 @@ def write_report(root: Path | str, experiment: str) -> Path:
                 samples_sentences(samples),
                 facts.classical_settings(next(iter(classical.values()), {})),
                 laid_out(measured),
+                reasons,
             ),
             encoding="utf-8",
         )
@@ -176,6 +182,7 @@ def _page(
     samples: list[str],
     classical: list[str],
     measured: MeasuresTable | None,
+    reasons: Why | None,
 ) -> str:
     final_step = int(gap["step"].max())
     rows = {metric: gap_rows(gap, final_step, trajectories, metric) for metric in ("psnr", "psnr_ri")}
@@ -215,6 +222,7 @@ def _page(
         classical=classical,
         measured=measured,
         band_names=BAND_NAMES,
+        why=reasons,
         minutes=float(confirmation.get("seconds") or 0) / 60,
     )
 

@@ -17,6 +17,7 @@ from dehazing.pipeline.store import writing
 from dehazing.stages import KINDS
 from studies import journal
 from studies.confirm import (
+    ATTRIBUTION,
     Instance,
     confirmed,
     domains_of,
@@ -69,7 +70,7 @@ def conclude(investigation: Investigation) -> Path | None:
         investigation.tracker.close()
         return None
     notes = [*left_out.values()]
-    notes += [f"`{name}` failed, so the loops that use it are left out: {reason}" for name, reason in failed.items()]
+    notes += [f"`{name}` failed, so {_without(name)} left out: {reason}" for name, reason in failed.items()]
     changed = write_confirmation(investigation, plan, wanted, notes)
     folder = investigation.root / investigation.experiment
     page = folder / "report" / "index.html"
@@ -85,6 +86,10 @@ def conclude(investigation: Investigation) -> Path | None:
         texts = investigation.git_patch
         track_confirmation(investigation.tracker, investigation.store, folder, wanted, loops_of(plan), texts)
     return page
+
+
+def _without(name: str) -> str:
+    return "why the loops trail is" if name == ATTRIBUTION else "the loops that use it are"
 
 
 def wanted_of(investigation: Investigation, plan: list[Instance]) -> Wanted:

@@ -15,15 +15,25 @@ from studies.executions import in_domain, needed
 from studies.reading import laid_over
 from studies.study import Study
 
+ATTRIBUTION = "attribution"  # the stage that is evaluated here alone, and its instance
+
 
 @dataclass(frozen=True)
 class Instance:
-    """One stage of the confirmed pipeline: `upstreams` names the instances that fill its roles."""
+    """One stage of the confirmed pipeline: `upstreams` names the instances that fill its roles.
+
+    study: whose settings it has; its stage is of that study's kind unless `own_kind` says another.
+    """
 
     name: str
     study: Study
     config: Mapping[str, Any]
     upstreams: Mapping[str, str] = field(default_factory=dict)
+    own_kind: str = ""
+
+    @property
+    def kind(self) -> str:
+        return self.own_kind or self.study.kind
 
 
 def unconfirmed(studies: Mapping[str, Study]) -> dict[str, str]:
@@ -55,7 +65,7 @@ def instances(
 ) -> list[Instance]:
     """The chosen settings of every study that is confirmed, and its controls, upstreams first; the loops last.
 
-    The loops run with all variants, on the test fields.
+    The loops run with all variants, on the test fields; ATTRIBUTION follows those that are reported.
 
     configs: study → settings of its chosen trial. loops: study of the stage `iterative` → its configurations.
     without: instances that failed; what builds on them is left out too.
@@ -80,7 +90,21 @@ def instances(
             continue
         able = [loop for loop in loops[name] if not left_out & set(_upstreams(study, [loop], above).values())]
         result.append(Instance(name, study, _config(study, able), _upstreams(study, able, above)))
+        asked = attributed_loops(able)
+        if name == "iterative" and asked and ATTRIBUTION not in left_out:
+            config = {"configurations": asked, "split": "test"}
+            upstreams = needed(study, ATTRIBUTION, config, {**above, **study.upstreams})
+            result.append(Instance(ATTRIBUTION, study, config, upstreams, own_kind=ATTRIBUTION))
     return result
+
+
+def attributed_loops(loops: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those whose error is attributed to modules and levels: the source's loop, `direct`, with every degrader.
+
+    Not with the control in pixels, whose networks take several times as long.
+    """
+    plain = [loop for loop in loops if loop["variant"] == "direct" and loop.get("match", "none") == "none"]
+    return [loop for loop in plain if loop["name"] == "direct" or loop.get("domain", "latents") == "latents"]
 
 
 def _upstreams(study: Study, loops: Sequence[Mapping[str, Any]], above: Mapping[str, str]) -> dict[str, str]:
@@ -166,7 +190,7 @@ def executions(plan: Sequence[Instance], dataset: str, seed: int) -> dict[str, E
     result: dict[str, Execution] = {}
     for instance in plan:
         upstreams = {role: result[other].address for role, other in instance.upstreams.items()}
-        result[instance.name] = Execution(instance.study.kind, instance.config, dataset, seed, upstreams)
+        result[instance.name] = Execution(instance.kind, instance.config, dataset, seed, upstreams)
     return result
 
 

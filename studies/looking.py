@@ -66,6 +66,7 @@ def _confirmation(investigation: Any, recorded: Mapping[str, Any]) -> tuple[int,
     """Executions of the confirmation, how many the store has, and whether that can be known yet."""
     studies, seeds = confirmed(investigation.studies), investigation.scale.seeds
     num = len(seeds) * sum(1 + (0 if s.kind == "iterative" else len(s.controls)) for s in studies.values())
+    num += len(seeds) * ("iterative" in studies)  # the attribution of its loops
     if any(name not in investigation.addresses for name in studies):
         return num, 0, False
     from studies.conclusion import instances_of

@@ -97,10 +97,37 @@ def test_a_study_that_searches_stages_jointly_is_no_part_of_the_confirmation(tmp
     for study in investigation.studies.values():
         plant(investigation, study)
     plan = instances_of(investigation)
-    assert {instance.name for instance in plan} == {*study_names(), "restorer_pixels", "anchored", "pixels"}
+    beside = {"restorer_pixels", "anchored", "pixels", "attribution"}
+    assert {instance.name for instance in plan} == {*study_names(), *beside}
     assert unconfirmed(investigation.studies) == {"both": "`both` searches several stages jointly: it is not confirmed"}
     loop = wanted_of(investigation, plan)["iterative", investigation.scale.seeds[0]]
     assert all(isinstance(one.get("degrader", ""), str) for one in loop.config["configurations"])
+
+
+def test_why_the_loops_trail_is_asked_of_direct_with_every_degrader_in_latents(tmp_path: Path) -> None:
+    investigation = investigation_of(tmp_path, "all")
+    for study in investigation.studies.values():
+        plant(investigation, study)
+    plan, seeds = instances_of(investigation), investigation.scale.seeds
+    wanted = wanted_of(investigation, plan)
+    asked = [wanted["attribution", seed] for seed in seeds]
+    assert [execution.kind for execution in asked] == ["attribution"] * len(seeds)
+    loops = asked[0].config["configurations"]
+    assert [(one["name"], one["degrader"]) for one in loops] == [
+        ("direct", "degrader"),
+        ("direct_anchored", "anchored"),
+    ]
+    assert asked[0].config["split"] == "test" and asked[0].address != asked[1].address
+    for role in ("hvae", "restorer", "degrader", "anchored"):
+        assert asked[0].upstreams[role] == wanted[role, seeds[0]].address
+    assert {*asked[0].upstreams} == {"hvae", "restorer", "degrader", "anchored"}, "no baseline, nothing in pixels"
+
+    of = {instance.name: instance for instance in plan}
+    assert of["attribution"].study is of["iterative"].study and of["iterative"].kind == "iterative"
+    names = {instance.name for instance in instances_of(investigation, without=["attribution"])}
+    assert names == {*of} - {"attribution"}
+    fewer = {instance.name: instance for instance in instances_of(investigation, without=["anchored"])}
+    assert [one["name"] for one in fewer["attribution"].config["configurations"]] == ["direct"]
 
 
 def in_pixels(folder: Path, *left_out: str) -> list[str]:

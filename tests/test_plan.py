@@ -24,7 +24,7 @@ def test_it_counts_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert code == 0 and err == "" and not root.exists()
     assert "lambda_cyc         0.1 … 50.0 (log)" in out
     assert "search: at most 15 distinct executions, of which the store has 0" in out
-    assert "confirmation: 20 executions on the seeds 1, 2" in out
+    assert "confirmation: 22 executions on the seeds 1, 2" in out
     assert "unknown: no past executions, and nothing was timed" in out
     assert "warning: with 2 seeds every verdict is `undecided`" in out
 
@@ -47,8 +47,8 @@ def test_json_has_all_of_it_and_nothing_else(tmp_path: Path, capsys: pytest.Capt
         "choices": ["sigmoid"],
     }
     assert found["search"] == {"distinct": 15, "exact": False, "in_store": 0}
-    assert found["confirmation"]["distinct"] == 20 and not found["confirmation"]["known"]
-    assert found["forecast"]["unknown"] == 35 and found["disk"]["free_bytes"] > 0
+    assert found["confirmation"]["distinct"] == 22 and not found["confirmation"]["known"]
+    assert found["forecast"]["unknown"] == 37 and found["disk"]["free_bytes"] > 0
     assert found["resources"]["device"] == "cpu" and found["series"]["size_px"] == [64, 64]
 
 
@@ -102,7 +102,7 @@ def test_json_has_no_infinities(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_a_joint_study_is_not_in_the_confirmation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "both.yaml").write_text(JOINT.replace("SAMPLER", "random"))
     found = planned(capsys, tmp_path / "results", "all", str(tmp_path / "both.yaml"), *SMOKE)
-    assert "both" not in found["confirmation"]["instances"] and found["confirmation"]["distinct"] == 20
+    assert "both" not in found["confirmation"]["instances"] and found["confirmation"]["distinct"] == 22
     assert any("`both` searches several stages jointly" in warning for warning in found["warnings"])
 
 

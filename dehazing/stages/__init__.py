@@ -8,12 +8,14 @@ from types import ModuleType
 from dehazing.strict import nearest
 
 KINDS = ("unet", "nafnet", "hdn", "hvae", "restorer", "degrader", "iterative")
+WITHOUT_STUDY = ("attribution",)  # evaluated in the confirmation alone: nothing of them is searched
 
 
 def stage_module(kind: str) -> ModuleType:
     """The module of a kind of stage; ValueError for a kind that does not exist."""
-    if kind not in KINDS:
+    kinds = (*KINDS, *WITHOUT_STUDY)
+    if kind not in kinds:
         raise ValueError(
-            f"A stage's kind must be one of {', '.join(KINDS)}, but is {kind!r} (nearest: {nearest(kind, KINDS)})."
+            f"A stage's kind must be one of {', '.join(kinds)}, but is {kind!r} (nearest: {nearest(kind, kinds)})."
         )
     return importlib.import_module(f"dehazing.stages.{kind}")

@@ -119,7 +119,7 @@ class Forecast:
 
     def cost(self, execution: Execution) -> Cost:
         """Of one execution on its slot; its share where several are executed together."""
-        searched = self._searched[execution.kind]
+        searched = self._searched.get(execution.kind, set[str]())
         together = execution.address in self._batches
         key = (signature(execution.kind, execution.config, searched), together)
         if key not in self._costs:

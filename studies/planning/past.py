@@ -122,6 +122,6 @@ class History:
 def signature(kind: str, config: Mapping[str, Any], searched: Collection[str] = ()) -> str:
     """Text that executions share where they should cost the same; of the loop's configurations the number counts."""
     kept = {key: value for key, value in config.items() if key not in searched}
-    if kind == "iterative":
+    if "configurations" in config:
         kept["configurations"] = len(config["configurations"])
     return json.dumps([kind, kept], sort_keys=True)

@@ -73,7 +73,7 @@ class Rehearsal:
             if len(together) > 1:
                 return self._batch([self._here(one) for one in together[:SOME_TOGETHER]], len(together))
             execution = self._here(execution)
-            timed, last = (self._loop if execution.kind == "iterative" else self._training)(execution)
+            timed, last = (self._loop if "configurations" in execution.config else self._training)(execution)
         except Exception as error:
             if not comes_again(error) and not is_out_of_memory(error):
                 raise
