@@ -46,6 +46,7 @@ from analysis.variants import (
     ordered,
     title,
 )
+from analysis.viewer import as_json, script, viewer
 from dehazing.pipeline.store import writing
 
 __all__ = ["gap_table", "write_report"]
@@ -106,6 +107,7 @@ def write_report(root: Path | str, experiment: str) -> Path:
                 facts.classical_settings(next(iter(classical.values()), {})),
                 laid_out(measured),
                 reasons,
+                viewer(images, _first_field(trajectories), shown=_source_and_best(trajectories, gap, blind)[1]),
             ),
             encoding="utf-8",
         )
@@ -154,9 +156,8 @@ def draw(
 
 
 def _draw_spectra(trajectories: pd.DataFrame, gap: pd.DataFrame, folder: Path, blind: bool) -> dict[str, Path]:
-    source, best = facts.source_and_best(gap_rows(gap, int(gap["step"].max()), trajectories), blind)
-    loops = [row.variant for row in (source, best) if row is not None]
-    of_source = source.variant if source is not None else ""
+    loops = _source_and_best(trajectories, gap, blind)
+    of_source = loops[0]
     present = set(trajectories["variant"])
     ceiling = next((name for name in ("ceiling_truth", "ceiling_frame") if name in present), "")
     names = [name for name in dict.fromkeys((*BASELINES, *loops, ceiling)) if name in present]
@@ -167,6 +168,12 @@ def _draw_spectra(trajectories: pd.DataFrame, gap: pd.DataFrame, folder: Path, b
             name = f"{quantity}_by_frequency"
             drawn[name] = figures.write(spectrum_figure(table, quantity, of_source), table, folder, name)
     return drawn
+
+
+def _source_and_best(trajectories: pd.DataFrame, gap: pd.DataFrame, blind: bool) -> tuple[str, str]:
+    """Names of the source's loop and of the one that ends highest, "" where there is none."""
+    source, best = facts.source_and_best(gap_rows(gap, int(gap["step"].max()), trajectories), blind)
+    return source.variant if source else "", best.variant if best else ""
 
 
 def _page(
@@ -183,6 +190,7 @@ def _page(
     classical: list[str],
     measured: MeasuresTable | None,
     reasons: Why | None,
+    viewed: dict[str, Any] | None,
 ) -> str:
     final_step = int(gap["step"].max())
     rows = {metric: gap_rows(gap, final_step, trajectories, metric) for metric in ("psnr", "psnr_ri")}
@@ -223,6 +231,8 @@ def _page(
         measured=measured,
         band_names=BAND_NAMES,
         why=reasons,
+        viewer=as_json(viewed) if viewed else "",
+        viewer_script=script(),
         minutes=float(confirmation.get("seconds") or 0) / 60,
     )
 

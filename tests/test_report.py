@@ -83,7 +83,7 @@ def test_the_page_needs_nothing_from_outside(written):
         link.startswith(("data:image/png;base64,", "figures/", "gap.csv", "measures.csv", "path.csv", "tr"))
         for link in parsed.links
     )
-    assert not {"script", "link", "iframe"} & set(parsed.tags)
+    assert not {"link", "iframe"} & set(parsed.tags)
     assert "url(" not in page.read_text() and "@import" not in page.read_text()
     for link in parsed.links:
         assert link.startswith("data:") or (page.parent / link).exists(), link
@@ -91,7 +91,8 @@ def test_the_page_needs_nothing_from_outside(written):
 
 def test_pictures_have_alternatives_and_tables_are_there(written):
     _, _, parsed = written
-    assert parsed.tags.count("img") == len(parsed.alts) == 10 and all(parsed.alts)
+    of_viewer = 4  # whose script gives three of them what they show, and their alternatives
+    assert parsed.tags.count("img") == len(parsed.alts) == 10 + of_viewer and parsed.alts.count("") == 3
     assert parsed.tags.count("table") >= 5
 
 
