@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
+from analysis.attribution import knowable_rows, read_attribution, read_knowable, shares
+from analysis.attribution_figures import growth_means
 from dehazing.data.archive import load_series, save_series
 from dehazing.data.series import Field, Series
 from dehazing.pipeline.execute import execute
@@ -187,6 +189,12 @@ def test_an_execution_publishes_its_tables_and_is_known_by_what_it_builds_on(tmp
     one = Execution("attribution", {}, "random", 1, made)
     assert execute(one, store) == one.fingerprint and one.address.startswith("attribution/")
     assert {path.name for path in store.folder(one.address).iterdir()} >= {"attribution.parquet", "growth.parquet"}
+    confirmation = {"stages": {"attribution": {"1": one.address}}}
+    read = read_attribution(tmp_path, confirmation)
+    of_modules = shares(read).set_index(["module", "level", "part"])["share"].xs((WHOLE, "error"), level=(1, 2))
+    assert [*of_modules.index] == ["E", "R", "G"] and of_modules.sum() == pytest.approx(1, abs=1e-4)
+    assert set(growth_means(read_attribution(tmp_path, confirmation, "growth"))["level"]) == {1, 2, 3}
+    assert [row[:2] for row in knowable_rows(read_knowable(tmp_path, confirmation))][0] == ("pixels", "x₀ alone")
     with pytest.raises(ValueError, match=r"must build on \['degrader', 'hvae', 'restorer'\]"):
         Execution("attribution", {}, "random", 1, {"hvae": made["hvae"]})
 
