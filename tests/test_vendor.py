@@ -10,7 +10,8 @@ import tifffile
 import yaml
 
 from dehazing.data.dataset import make_series, read_dataset
-from dehazing.data.ome_metadata import Acquisition, joined_ome, ome_acquisition, ome_pinholes, written_ome
+from dehazing.data.ome_metadata import Acquisition, ome_acquisition, ome_pinholes
+from dehazing.data.ome_text import joined_ome, written_ome
 from dehazing.data.vendor import nd2_metadata, read_file
 
 LOADERS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "loaders"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 Pinhole = tuple[float, str]  # diameter (inf = open) and its unit: um | px | au
@@ -87,39 +86,3 @@ def _by_size(channel: ElementTree.Element) -> tuple[float, str] | None:
 def _by_name(channel: ElementTree.Element) -> tuple[float, str] | None:
     match = re.fullmatch(r"pinhole ([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?) (au|um|px)", channel.get("Name", ""))
     return (float(match[1]), match[2]) if match else None
-
-
-def written_ome(pinholes: Sequence[Pinhole | None], own: Acquisition) -> str:
-    """OME-XML that says of each channel its pinhole (diameter, um | px | au; None: unknown), and pixels and optics.
-
-    For metadata that are no OME-XML, so that all are read by one reader; `ome_pinholes` and `ome_acquisition` give
-    back what is put in.
-    """
-    root = ElementTree.Element("OME", xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06")
-    if own.numerical_aperture is not None:
-        instrument = ElementTree.SubElement(root, "Instrument")
-        ElementTree.SubElement(instrument, "Objective", LensNA=repr(own.numerical_aperture))
-    pixels = ElementTree.SubElement(ElementTree.SubElement(root, "Image"), "Pixels")
-    if own.pixel_size_um is not None:
-        pixels.set("PhysicalSizeX", repr(own.pixel_size_um))
-    for pinhole in pinholes:
-        channel = ElementTree.SubElement(pixels, "Channel")
-        if pinhole is not None:
-            size, unit = pinhole
-            channel.set("Name", "open" if math.isinf(size) else f"pinhole {size!r} {unit}")
-        if own.emission_nm is not None:
-            channel.set("EmissionWavelength", repr(own.emission_nm))
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def joined_ome(texts: Sequence[str | None]) -> str | None:
-    """One OME-XML for files of one channel each, in their order; None where one does not say its pinhole."""
-    pinholes = [ome_pinholes(text) for text in texts]
-    if not all(found and len(found[0]) == 1 for found in pinholes):
-        return None
-    said = [ome_acquisition(text) for text in texts]
-    agreed = {}
-    for name in ("pixel_size_um", "numerical_aperture", "emission_nm"):
-        values = {getattr(own, name) for own in said}
-        agreed[name] = values.pop() if len(values) == 1 else None
-    return written_ome([(found[0][0], found[1]) for found in pinholes if found], Acquisition(**agreed))

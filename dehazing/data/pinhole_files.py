@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dehazing.data.ome_metadata import joined_ome
+from dehazing.data.ome_text import joined_ome
 from dehazing.data.tiff import Tiff
 from dehazing.data.vendor import read_file
 from dehazing.strict import nearest

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from dehazing.data.ome_metadata import Acquisition, Pinhole, written_ome
+from dehazing.data.ome_metadata import Acquisition, Pinhole
+from dehazing.data.ome_text import written_ome
 from dehazing.data.tiff import MAX_BYTES, Tiff, check_values, read_tiff
 
 
