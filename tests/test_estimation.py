@@ -42,9 +42,11 @@ def test_without_intensities_gain_and_offset_change_nothing(series):
 
 def test_several_planes_vote_and_their_shares_add_up(series):
     estimate, held_out = fit(frames(series, "train")), frames(series, "test")
+    brightest = max(field[1].std() for field in held_out)
+    held_out = [field for field in held_out if field[1].std() > brightest / 2]
     votes = [estimate([field[1]]).probabilities for field in held_out]
     together = estimate([field[1] for field in held_out])
-    assert together.level == 1 and sum(together.probabilities) == pytest.approx(1)
+    assert len(votes) > 2 and together.level == 1 and sum(together.probabilities) == pytest.approx(1)
     np.testing.assert_allclose(together.probabilities, np.mean(votes, axis=0))
 
 
