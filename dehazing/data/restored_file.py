@@ -17,6 +17,11 @@ IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 IMAGEJ_BYTES = 2**32 - 2**24  # an ImageJ hyperstack is a classic TIFF
 
 
+def path_of(image: OwnImage, folder: Path) -> Path:
+    """Where what is restored of an image is written."""
+    return Path(folder) / f"{image.name}{'.ome.tif' if image.form in ('ome', 'vendor') else '.tif'}"
+
+
 class Writer:
     """Writes the planes of a restored image in any order into a file of the form that it had.
 
@@ -42,8 +47,7 @@ class Writer:
             form = "plain"
         if form == "ome" and _num_channels(image.ome) != image.num_channels:  # the axes were said to be others
             form = "vendor"
-        ending = ".ome.tif" if form in ("ome", "vendor") else ".tif"
-        self.path = Path(folder) / f"{image.name}{ending}"
+        self.path = path_of(image, folder)
         self._aside = self.path.with_name(f"{self.path.name}.part")
         self._planes: Any = tifffile.memmap(
             self._aside,

@@ -71,7 +71,7 @@ class Posterior:
 
     has_spread = True
 
-    def __init__(self, folder: Path, tiles: Tiles = Tiles(), num_samples: int | None = None) -> None:
+    def __init__(self, folder: Path, tiles: Tiles = ON_CPU, num_samples: int | None = None) -> None:
         settings = json.loads((folder / "config.json").read_bytes())["config"]
         self.num_samples = num_samples or int(settings["num_samples"])
         network = weights.load(folder, tiles.device)
@@ -112,7 +112,7 @@ class Loop:
     has_spread = False
 
     def __init__(
-        self, configuration: Configuration, upstreams: Mapping[str, Path], x_train: Tensor, tiles: Tiles = Tiles()
+        self, configuration: Configuration, upstreams: Mapping[str, Path], x_train: Tensor, tiles: Tiles = ON_CPU
     ) -> None:
         self.configuration, self.tiles, self.x_train = configuration, tiles, x_train
         self.domain = LoopDomain(configuration.domain, upstreams, tiles.device)
