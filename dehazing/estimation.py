@@ -20,6 +20,7 @@ LARGEST_PX, SMALLEST_PX = 128, 32  # side of a tile
 ENOUGH = 8  # tiles of each level; smaller ones are cut where there are fewer
 NUM_FOLDS = 10
 MAX_TILES = 64  # of an image that vote
+TEMPERATURES = np.geomspace(0.5, 64, 43)
 FAR = 3.0  # times as far from its level as 99 % of the training tiles are is like none
 
 
@@ -41,6 +42,7 @@ class LevelEstimator:
     whitening: np.ndarray  # (K, K), from statistics to units of the common spread
     far: float  # squared distance to their own level that 99 % of the training tiles keep below
     share_right: float  # of the tiles of training fields that were left out
+    temperature: float = 1.0  # that their votes are cooled by, to be as sure as they are right
 
     def __call__(self, planes: Iterable[np.ndarray]) -> Estimate:
         """The level of planes (Y, X) of one setting; ValueError where they are smaller than a tile."""
@@ -48,7 +50,7 @@ class LevelEstimator:
         if not len(tiles):
             raise ValueError(f"An image must be at least {self.side_px} px wide for its level to be estimated.")
         distances = self.distances(np.stack([statistics(tile, self.with_intensities) for tile in tiles]))
-        probabilities = _votes(distances).mean(0)
+        probabilities = _votes(distances / self.temperature).mean(0)
         level = int(probabilities.argmax())
         return Estimate(level, tuple(map(float, probabilities)), bool(np.median(distances[:, level]) <= FAR * self.far))
 
@@ -80,8 +82,10 @@ def fit(fields: Sequence[np.ndarray], with_intensities: bool = True, largest_px:
     means, whitening = _fitted(told)
     whole = LevelEstimator(side, with_intensities, means, whitening, 0.0, 0.0)
     own = np.concatenate([whole.distances(told[:, level])[:, level] for level in range(told.shape[1])])
-    share_right = _share_right(told, np.asarray(groups))
-    return LevelEstimator(side, with_intensities, means, whitening, float(np.quantile(own, 0.99)), share_right)
+    distances, levels = _left_out(told, np.asarray(groups))
+    share_right = float((distances.argmin(1) == levels).mean())
+    far, temperature = float(np.quantile(own, 0.99)), _temperature(distances, levels)
+    return LevelEstimator(side, with_intensities, means, whitening, far, share_right, temperature)
 
 
 def statistics(tile: np.ndarray, with_intensities: bool) -> np.ndarray:
@@ -115,18 +119,28 @@ def _votes(distances: np.ndarray) -> np.ndarray:
     return likelihood / likelihood.sum(1, keepdims=True)
 
 
-def _share_right(told: np.ndarray, groups: np.ndarray) -> float:
-    """Share of tiles whose level is named by an estimator that saw no tile of their field."""
+def _left_out(told: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squared distances (M, T + 1) of every tile by an estimator that saw no tile of its field, and its level (M,)."""
     if len(set(groups)) == 1:  # one field: neighbouring tiles stay together
         groups = np.arange(len(told)) * min(NUM_FOLDS, len(told)) // len(told)
     folds = np.searchsorted(np.unique(groups), groups) % NUM_FOLDS
-    right = []
+    distances, levels = [], []
     for fold in np.unique(folds):
         means, whitening = _fitted(told[folds != fold])
         without = LevelEstimator(0, True, means, whitening, 0.0, 0.0)
         for level in range(told.shape[1]):
-            right += list(without.distances(told[folds == fold, level]).argmin(1) == level)
-    return float(np.mean(right))
+            distances.append(without.distances(told[folds == fold, level]))
+            levels += [level] * len(distances[-1])
+    return np.concatenate(distances), np.asarray(levels)
+
+
+def _temperature(distances: np.ndarray, levels: np.ndarray) -> float:
+    """That with which votes tell their levels best: levels are no exact Gaussians, and raw votes too sure."""
+
+    def loss(temperature: float) -> float:
+        return -float(np.log(_votes(distances / temperature)[np.arange(len(levels)), levels] + 1e-300).mean())
+
+    return min(map(float, TEMPERATURES), key=loss)
 
 
 def _told_apart(tiles: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -40,6 +40,12 @@ def test_without_intensities_gain_and_offset_change_nothing(series):
         np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-6)
 
 
+def test_it_is_about_as_sure_as_it_is_right(series):
+    estimate = fit(frames(series, "train"))
+    sure = [max(estimate([frame]).probabilities) for field in frames(series, "test") for frame in field]
+    assert np.mean(sure) == pytest.approx(share_right(estimate, frames(series, "test")), abs=0.1)
+
+
 def test_several_planes_vote_and_their_shares_add_up(series):
     estimate, held_out = fit(frames(series, "train")), frames(series, "test")
     brightest = max(field[1].std() for field in held_out)
