@@ -3,8 +3,8 @@
 Every tile is computed with a margin as wide as the network sees and cropped back to its core, so no pixel can tell that
 there were tiles: norms act on each pixel alone, tiles begin at multiples of what the network halves by, and at the
 image's edge a tile has the same edge. What remains is rounding. Single calls are tiled (E, R, Dec, a baseline's) and
-the latents between them are held whole. Of a loop every call would have to be tiled by itself, as what the loop as a
-whole sees grows with every step; G has no tiled form yet (`dehazing.tiled_networks`).
+the latents between them are held whole. Of a loop every call is tiled by itself, as what the loop as a whole sees grows
+with every step (`dehazing.tiled_networks`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Tiled:
     call: tensors (…, h_i, w_i) to a tuple of such. channels, strides: of the inputs; a stride is image pixels per cell.
     multiple: the pixels that the sides must be multiples of. tile_px: side of a tile's core, rounded up to that.
     margin_px: how far a tile reaches beyond it; as far as the network sees (`margin_of`) if it is not given. A smaller
-    one is faster and no longer exact.
+    one is faster and no longer exact. on_tile: called after each tile, for a progress bar.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Tiled:
         tile_px: int = TILE_PX,
         margin_px: int | None = None,
         device: str = "cpu",
+        on_tile: Callable[[], None] | None = None,
     ):
         if tile_px < 1:
             raise ValueError(f"`tile_px > 0` must hold, but got {tile_px}.")
@@ -48,6 +49,7 @@ class Tiled:
         if margin_px is None:
             margin_px = margin_of(call, channels, strides, multiple, device)
         self.margin_px = _rounded_up(margin_px, multiple)
+        self.on_tile = on_tile
 
     @torch.no_grad()
     def __call__(self, *inputs: Tensor) -> Latent:
@@ -76,6 +78,8 @@ class Tiled:
                 for whole, part, stride in zip(outputs, made, strides, strict=True):
                     inside = (top - rows[0], bottom - rows[0]), (left - columns[0], right - columns[0])
                     _cut(whole, stride, (top, bottom), (left, right)).copy_(_cut(part, stride, *inside))
+                if self.on_tile is not None:
+                    self.on_tile()
         return tuple(outputs)
 
     def _cores(self, length: int) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""python -m studies list | plan | run | status | report | ui | rerun | prune | simulate"""
+"""python -m studies list | plan | run | status | report | ui | rerun | prune | simulate | restore"""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ COMMANDS = {
     "ui": ("studies.running", "MLflow's pages on the results folder"),
     "rerun": ("studies.rerunning", "repeat one trial from its record, and compare"),
     "prune": ("studies.pruning", "drop from the store what no search and no confirmation reaches; says it first"),
+    "restore": ("studies.restoring", "apply a trained model or variant to images of your own"),
     "simulate": ("studies.simulating", "write a dataset as OME-TIFF files that the reader reads"),
 }
 

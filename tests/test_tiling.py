@@ -5,6 +5,7 @@ import torch
 
 from dehazing import tiled_networks
 from dehazing.models import hdn
+from dehazing.models.degrader import Operator
 from dehazing.models.hvae import HVAE
 from dehazing.models.restorer import LatentUNet
 from dehazing.models.unet import UNet
@@ -93,6 +94,33 @@ def test_latents_are_restored_tile_by_tile_as_whole_ones(hvae, restorer):
         tiled_networks.restorer(restorer, T, tile_px=32)(z), restorer(z, t=torch.tensor([T])), strict=True
     ):
         assert error(tiled, whole) < EXACT
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("anchored", [False, True])
+def test_latents_are_degraded_tile_by_tile_as_whole_ones(hvae, shared, anchored):
+    torch.manual_seed(0)
+    G = Operator(CHANNELS, 8, T, shared, anchored)
+    for parameter in G.parameters():  # untrained, its residual is zero: it would see but one pixel
+        torch.nn.init.normal_(parameter, std=0.1)
+    G = G.requires_grad_(False).eval()
+    z, z_T = hvae.encode(image(203, 130)), hvae.encode(image(203, 130, seed=1))
+    for s in range(1, T + 1):
+        tiled = tiled_networks.degrader(G, s, tile_px=32)
+        made = tiled(z, z_T) if anchored else tiled(z)
+        for part, whole in zip(made, G(z, s, z_T if anchored else None), strict=True):
+            assert error(part, whole) < EXACT
+    if anchored:
+        with pytest.raises(ValueError, match="needs the latent that it is anchored on"):
+            tiled(z)
+
+
+def test_samples_are_those_of_the_whole_image_and_every_tile_is_told(hvae):
+    x, told = image(100, 130), []
+    whole = hdn.sample(hvae, x, 3, torch.Generator().manual_seed(3))
+    samples = tiled_networks.hdn_samples(hvae, 3, tile_px=64, on_tile=lambda: told.append(1))
+    assert error(torch.cat([*samples(x, torch.Generator().manual_seed(3))]), whole) < EXACT
+    assert len(told) == 2 * 3
 
 
 @pytest.mark.parametrize(("tile_px", "num_tiles"), [(32, 6 * 4), (48, 4 * 3), (512, 1)])

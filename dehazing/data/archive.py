@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from dehazing.data.series import Field, Imaging, Series
 
@@ -36,12 +39,29 @@ def save_series(series: Series, folder: Path) -> None:
 
 def load_series(folder: Path) -> Series:
     """The series that `save_series` wrote into a folder, equal to the bit."""
-    folder = Path(folder)
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    arrays = load_file(folder / ARRAYS)
+    return _loaded(Path(folder), _record(folder)["fields"])
+
+
+def load_training(folder: Path, num_fields: int) -> Series:
+    """The same with the first training fields alone, so that memory stays bounded."""
+    training = [entry for entry in _record(folder)["fields"] if entry["split"] == "train"]
+    return _loaded(Path(folder), training[:num_fields])
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
+    return record
+
+
+def _loaded(folder: Path, entries: Sequence[Mapping[str, str]]) -> Series:
+    record = _record(folder)
+    with safe_open(folder / ARRAYS, "numpy") as file:
+        there = set(file.keys())
+        names = [f"{kind}/{entry['name']}" for kind in ("frames", "truth") for entry in entries]
+        arrays = {name: file.get_tensor(name) for name in (*names, "psf") if name in there}
     record["fields"] = tuple(
         Field(entry["name"], entry["split"], arrays[f"frames/{entry['name']}"], arrays.get(f"truth/{entry['name']}"))
-        for entry in record["fields"]
+        for entry in entries
     )
     record["pinholes"] = tuple(float(pinhole) for pinhole in record["pinholes"])
     for name in ("offset", "scale", "notes"):

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dehazing.data.tiff import Tiff, read_tiff
+from dehazing.data.ome_text import joined_ome
+from dehazing.data.tiff import Tiff
+from dehazing.data.vendor import read_file
 from dehazing.strict import nearest
 
 PLACEHOLDERS = {"fov": r"[^/\\]+?", "pinhole": r"[0-9]+(?:\.[0-9]+)?|inf|open", "split": r"[^/\\]+?"}
@@ -91,7 +93,7 @@ def read_levels(pattern: str, axes: str | None) -> tuple[list[Levels], list[str]
     """Every field of view that a `path` names, and notes; ValueError, naming the file, for what does not fit."""
     found = find_files(pattern)
     notes: list[str] = []
-    tiffs = {entry.path: read_tiff(entry.path) for entry in found}
+    tiffs = {entry.path: read_file(entry.path) for entry in found}
     planes = {path: _fields(tiff, path, axes, notes) for path, tiff in tiffs.items()}
     single = all(len(stacks) == 1 and len(stacks[0]) == 1 for stacks in planes.values())
     groups: dict[tuple[str | None, str], list[Found]] = {}
@@ -143,7 +145,7 @@ def _from_single_frames(
         tuple(entry.path for entry in entries),
         np.stack(frames),
         tuple(sizes) or None,
-        tiffs[entries[0].path].ome if len(entries) == 1 else None,
+        None if sizes else joined_ome([tiffs[entry.path].ome for entry in entries]),
         split,
     )
 

@@ -55,7 +55,7 @@ def read_tiff(path: Path) -> Tiff:
             raise ValueError(f"{path.name} is damaged or truncated: its image cannot be decoded.") from error
     if complaints:
         raise ValueError(f"{path.name} is damaged or truncated: {complaints[0]}.")
-    _check_values(values, axes, path)
+    check_values(values, axes, path)
     return Tiff(values, axes, stated=kind in ("imagej", "ome", "shaped", "mmstack", "lsm"), ome=ome)
 
 
@@ -147,7 +147,8 @@ def _check_claims(series: tifffile.TiffPageSeries, path: Path) -> None:
         raise _Refused(f"{path.name} is damaged or truncated: its pixels end at byte {end}, but it has {size} bytes.")
 
 
-def _check_values(values: np.ndarray, axes: str, path: Path) -> None:
+def check_values(values: np.ndarray, axes: str, path: Path) -> None:
+    """ValueError, naming the file, where values are not finite or all the same."""
     if not is_finite(values):
         first = zip(axes, first_not_finite(values), strict=True)
         place = ", ".join(f"{axis} = {index}" for axis, index in first)
