@@ -33,8 +33,6 @@ from analysis.trajectories import (
     read_trajectories,
 )
 from analysis.trials import read_trials
-from analysis.why import ALT as ALT_OF_WHY
-from analysis.why import Why, why
 from analysis.variants import (
     BASELINES,
     colour,
@@ -47,6 +45,8 @@ from analysis.variants import (
     title,
 )
 from analysis.viewer import as_json, script, viewer
+from analysis.why import ALT as ALT_OF_WHY
+from analysis.why import Why, why
 from dehazing.pipeline.store import writing
 
 __all__ = ["gap_table", "write_report"]

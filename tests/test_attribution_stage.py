@@ -152,12 +152,12 @@ def test_growth_is_measured_where_there_is_something_to_measure(measured):
 def test_what_is_knowable_is_told_of_images_and_latents(measured):
     _, _, knowable, _ = measured
     assert set(knowable) == {"pixels", "latents"}
-    for shares in knowable.values():
-        assert {f"filters of {seen}" for seen in ("z_0", "z_0 and z_t", "z_0 and z_T")} <= set(shares)
-        assert all(len(values) == T - 1 for values in shares.values())
+    for known in knowable.values():
+        assert {f"filters of {seen}" for seen in ("z_0", "z_0 and z_t", "z_0 and z_T")} <= set(known)
+        assert all(len(values) == T - 1 for values in known.values())
         # at s = T - 1 the level above is T
-        assert shares["gains of z_0 and z_t"][-1] == pytest.approx(shares["gains of z_0 and z_T"][-1])
-        assert not [name for name in shares if name.startswith("trained")]
+        assert known["gains of z_0 and z_t"][-1] == pytest.approx(known["gains of z_0 and z_T"][-1])
+        assert not [name for name in known if name.startswith("trained")]
 
 
 @pytest.mark.slow
@@ -194,13 +194,13 @@ def test_an_execution_publishes_its_tables_and_is_known_by_what_it_builds_on(tmp
     of_modules = shares(read).set_index(["module", "level", "part"])["share"].xs((WHOLE, "error"), level=(1, 2))
     assert [*of_modules.index] == ["E", "R", "G"] and of_modules.sum() == pytest.approx(1, abs=1e-4)
     assert set(growth_means(read_attribution(tmp_path, confirmation, "growth"))["level"]) == {1, 2, 3}
-    assert [row[:2] for row in knowable_rows(read_knowable(tmp_path, confirmation))][0] == ("pixels", "x₀ alone")
+    assert knowable_rows(read_knowable(tmp_path, confirmation))[0][:2] == ("pixels", "x₀ alone")
     with pytest.raises(ValueError, match=r"must build on \['degrader', 'hvae', 'restorer'\]"):
         Execution("attribution", {}, "random", 1, {"hvae": made["hvae"]})
 
 
 def test_what_cannot_be_attributed_is_refused():
-    with pytest.raises(ValueError, match="must not refine.* but got 'refine_G'"):
+    with pytest.raises(ValueError, match=r"must not refine.* but got 'refine_G'"):
         Config((Configuration("refine_G"),))
     with pytest.raises(ValueError, match="must have a name of its own"):
         Config((Configuration(), Configuration()))

@@ -183,9 +183,12 @@ def page(tmp_path_factory):
     addresses = {}
     for seed in SEEDS:
         addresses[str(seed)] = f"attribution/{seed:016x}"
-        files = {"attribution.parquet": planted(seed, levels=levels, num_fields=4), "growth": growth(levels=(3, 2, 1))}
-        content = {f"{name.removesuffix('.parquet')}.parquet": parquet(table) for name, table in files.items()}
-        Store(root).publish(addresses[str(seed)], {**content, "knowable.json": json.dumps(knowable()).encode()})
+        files = {
+            "attribution.parquet": parquet(planted(seed, levels=levels, num_fields=4)),
+            "growth.parquet": parquet(growth(levels=(3, 2, 1))),
+            "knowable.json": json.dumps(knowable()).encode(),
+        }
+        Store(root).publish(addresses[str(seed)], files)
     path = root / name / "confirm.json"
     confirmation = json.loads(path.read_text())
     confirmation["stages"]["attribution"] = addresses
@@ -211,8 +214,8 @@ def test_the_report_says_it_below_the_gate_with_figures_and_their_data(page):
     assert ("latents", "x₀ alone", "trained regressor", ["92", "92"]) in rows and len(rows) == 8
 
 
-def test_without_the_stage_the_report_is_as_before(page):
-    root, name, path = page
+def test_without_the_stage_there_is_nothing_to_tell(page):
+    root, name, _ = page
     confirmation = read_confirmation(root, name)
     del confirmation["stages"]["attribution"]
     assert not len(read_attribution(root, confirmation)) and not len(read_knowable(root, confirmation))
