@@ -80,11 +80,6 @@ def _confirmed(confirmation: Mapping[str, Any], store: Store, experiment: str, m
 
 
 def _chosen(investigation: Investigation, experiment: str, model: str) -> Trained:
-    if experiment != investigation.experiment:
-        raise ValueError(
-            f"{investigation.root} holds no confirmed experiment `{experiment}`, and its searches are found by its "
-            f"--dataset and --scale, which name {investigation.experiment}."
-        )
     recorded = investigation.recorded()
     studies = {name: study for name, study in investigation.studies.items() if name in investigation.addresses}
     one_shots = {name: investigation.addresses[name] for name, study in studies.items() if study.kind in ONE_SHOTS}

@@ -226,11 +226,11 @@ def test_the_level_is_estimated_and_how_sure_is_said(experiment, series, tmp_pat
         (["--model", "unet", "--pinhole", "1"], "is level 0 (1 au), the clean one: there is nothing to restore"),
         (["--model", "unet", "--pinhole", "50"], "one of those trained on, 1, 4, 20 au"),
         (["--model", "unet", "--spread"], "--spread needs hdn"),
-        (["--model", "unet", "--experiment", "tiny-smok"], "no confirmed experiment `tiny-smok`"),
+        (["--model", "unet", "--experiment", "tiny-smok"], "holds nothing trained of the experiment tiny-smok"),
         (["--model", "unet", "--device", "abacus"], "--device must be cpu, cuda or cuda:NUMBER"),
         (["--model", "unet", "--axes", "ZYX"], "--axes must name the 2 dimensions of a.ome.tif"),
         (["--model", "unet", "--dtype", "int8"], "nvalid choice: 'int8'"),
-        ([], "the following arguments are required: --model"),
+        ([], "he following arguments are required: --model"),
     ],
 )
 def test_a_mistake_gets_one_sentence(words, sentence, experiment, series, tmp_path, capsys):
