@@ -71,7 +71,8 @@ def sentence(table: pd.DataFrame, gap: pd.DataFrame, variant: str = "direct") ->
         return f"{text}; it ends on the ceiling, so there is no error to share out."
     known = shares(of_variant)
     of_modules = known[(known["level"] == WHOLE) & (known["part"] == "error")].set_index("module")["share"]
-    first, second = of_modules.sort_values(ascending=False).index[:2]
+    of_modules = of_modules.sort_values(ascending=False)
+    first, second = of_modules.index[:2]
     difference = ratio(*_difference(of_variant, first, second, whole))
     if difference[1] > 0:
         text += f"; of the error above the ceiling {_percent(known, first)} enters through {first}"

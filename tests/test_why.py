@@ -25,7 +25,7 @@ from analysis.why import sentence, shortest_run
 from dehazing.pipeline.store import Store
 
 T, SEEDS, FIELDS = 7, (1, 2, 3), 20
-OF_G = {6: 0.1, 5: 0.2, 4: 0.2, 3: 0.2, 2: 0.03, 1: 0.01}  # shares of the whole at a level; they sum to 0.74
+OF_G = {6: 0.12, 5: 0.18, 4: 0.18, 3: 0.18, 2: 0.05, 1: 0.03}  # shares of the whole at a level; they sum to 0.74
 OF_R = {7: 0.06, 6: 0.04, 5: 0.04, 4: 0.03, 3: 0.02, 2: 0.02, 1: 0.02}  # 0.23
 PLANTED = {"E": {7: 0.03}, "R": OF_R, "G": OF_G}
 
@@ -63,7 +63,7 @@ def gaps(low=-6.4, gap=-6.1, high=-5.8, verdict="trails", variant="direct"):
 
 
 def test_the_sentence_is_that_of_the_numbers():
-    said = sentence(all_seeds(), gaps())
+    said = sentence(all_seeds(noise=0.005), gaps())
     assert said.startswith(
         "direct trails the UNet by 6.1 dB [5.8, 6.4] at its end; of the error above the ceiling 74 % ["
     )
