@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from analysis import facts, figures, pictures
 from analysis.gap import gaps
 from analysis.gate import gate
+from analysis.how_far import HowFar, how_far
 from analysis.measures import BAND_NAMES, MeasuresTable, laid_out, measures
 from analysis.overhead import Account, account
 from analysis.samples import Records, samples_figure, samples_sentences, samples_table
@@ -44,6 +45,7 @@ from analysis.variants import (
     ordered,
     title,
 )
+from analysis.which_setting import Settings, which_setting
 from dehazing.pipeline.store import writing
 
 __all__ = ["gap_table", "write_report"]
@@ -67,7 +69,8 @@ ALT = {
 def write_report(root: Path | str, experiment: str) -> Path:
     """Writes <root>/<experiment>/report/ from what the run left, and returns the path of its index.html.
 
-    index.html, gap.csv, path.csv, trials.parquet, trajectories.parquet, figures/*.png, each with the numbers it shows.
+    index.html, gap.csv and the tables of its sections, trials.parquet, trajectories.parquet, figures/*.png, each with
+    the numbers it shows.
     ValueError where the experiment was not confirmed.
     """
     root = Path(root)
@@ -93,10 +96,13 @@ def write_report(root: Path | str, experiment: str) -> Path:
         blind = chosen_is_blind(confirmation)
         drawn = draw(trajectories, one_step, images, folder / "figures", blind, samples, space)
         drawn |= _draw_spectra(trajectories, gap, folder / "figures", blind)
+        far = how_far(root, confirmation, gap, trajectories, trials, folder)
+        setting = which_setting(root, experiment, confirmation, trials, folder)
         page = folder / "index.html"
         page.write_text(
             _page(
-                *(confirmation, gap, trajectories, one_step, space, path, trials, drawn, account(root, experiment)),
+                *(confirmation, gap, trajectories, one_step, space, path, trials, drawn | setting.drawn),
+                *(account(root, experiment), far, setting),
                 samples_sentences(samples),
                 facts.classical_settings(next(iter(classical.values()), {})),
                 laid_out(measured),
@@ -173,6 +179,8 @@ def _page(
     trials: pd.DataFrame,
     drawn: Mapping[str, Path],
     time: Account | None,
+    far: HowFar,
+    setting: Settings,
     samples: list[str],
     classical: list[str],
     measured: MeasuresTable | None,
@@ -207,7 +215,9 @@ def _page(
         steps=_by_step(trajectories, gap),
         levels=sorted(gap["level"].unique(), reverse=True),
         pictures={name: _inlined(path) for name, path in drawn.items()},
-        alt=ALT,
+        alt=ALT | setting.alt,
+        how_far=far,
+        setting=setting,
         chosen=[_choice(study, choice) for study, choice in confirmation.get("chosen", {}).items()],
         states=trials.groupby(["study", "state"]).size().unstack(fill_value=0).to_dict("index"),
         time=time,
