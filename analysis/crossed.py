@@ -97,13 +97,16 @@ def holm(p: np.ndarray) -> np.ndarray:
 def detectable(differences: np.ndarray, level: float = 1 - CONFIDENCE) -> np.ndarray:
     """The true gap that the test at `level` finds in 80 % of repetitions with the variances observed, (C,).
 
-    Of the noncentral t with the degrees of freedom of the two variances together (Satterthwaite). Infinite with a
-    single seed and field, NaN where a loop diverged.
+    Infinite with a single seed and field, NaN where a loop diverged.
     """
-    found = variances(_finite(differences))
-    if differences.shape[1] * differences.shape[2] == 1:
-        return np.full(len(differences), np.inf)
+    return detectable_with(variances(_finite(differences)), level)
+
+
+def detectable_with(found: Variances, level: float = 1 - CONFIDENCE) -> np.ndarray:
+    """The same of variances that are given: of the noncentral t with both parts' degrees of freedom (Satterthwaite)."""
     total = found.seeds + found.fields
+    if found.num_seeds * found.num_fields == 1:
+        return np.full_like(total, np.inf)
     parts = ((found.seeds, found.num_seeds - 1), (found.fields, found.num_fields - 1))
     spread = sum(part**2 / df if df else 0.0 * part for part, df in parts)
     df = np.divide(total**2, spread, out=np.ones_like(total), where=spread > 0)

@@ -45,7 +45,9 @@ def importances(trials: pd.DataFrame, spaces: Mapping[str, Space], seed: int = 0
                 if num < FEWEST:
                     note = f"too few trials: {num}, and {FEWEST} are needed"
                 else:
-                    some = having if evaluator == "PED-ANOVA" else having.sample(min(num, FANOVA_TRIALS), random_state=0)
+                    some = (
+                        having if evaluator == "PED-ANOVA" else having.sample(min(num, FANOVA_TRIALS), random_state=0)
+                    )
                     if len(some) < num:
                         note = "; ".join(text for text in (partly, f"of {len(some)} trials drawn from {num}") if text)
                     shares, floor = _evaluated(some, together, space, evaluator, seed)

@@ -62,15 +62,13 @@ def boundary_warnings(trials: pd.DataFrame, spaces: Mapping[str, Space]) -> list
                 at_zero = side == "lower" and domain["low"] == 0
                 advice = "leaving it out may be best" if at_zero else "a better value may lie beyond"
                 said.append(
-                    f"{study}: the best trial has {name} = {best[name]:.3g} on the {side} end of its range {bounds}{few}: "
-                    f"{advice}."
+                    f"{study}: the best trial has {name} = {best[name]:.3g} on the {side} end of its range "
+                    f"{bounds}{few}: {advice}."
                 )
     return said
 
 
-def isolation_figure(
-    table: pd.DataFrame, trials: pd.DataFrame, spaces: Mapping[str, Space], study: str
-) -> Figure:
+def isolation_figure(table: pd.DataFrame, trials: pd.DataFrame, spaces: Mapping[str, Space], study: str) -> Figure:
     """A panel per scientific hyperparameter of a study: every trial as a dot, the best of each bin as a line.
 
     table: of `isolation`. Dashed lines are the ends of the range; the ring is the best trial. What is far worse than
@@ -111,8 +109,6 @@ def _panel(axes: Axes, rows: pd.DataFrame, dots: pd.DataFrame, name: str, space:
         if log:
             axes.set_xscale("log")
         axes.plot(having[name], having["objective"], ".", color="#999999", markersize=3)
-        edges = np.array([*rows["low"], rows["high"].iloc[-1]])
-        middles = list(np.sqrt(edges[1:] * edges[:-1]) if log else (edges[1:] + edges[:-1]) / 2)
         axes.hlines(rows["best"], rows["low"], rows["high"], color=INK, linewidth=2)
         for end in (domain["low"], domain["high"]) if space.is_recorded else ():
             axes.axvline(end, color="#bbbbbb", linestyle="--", linewidth=0.8)
@@ -120,16 +116,16 @@ def _panel(axes: Axes, rows: pd.DataFrame, dots: pd.DataFrame, name: str, space:
         middles = list((rows["low"] * rows["high"]) ** 0.5 if log else (rows["low"] + rows["high"]) / 2)
     axes.plot([at], [best["objective"]], "o", markerfacecolor="none", color="#D55E00", markersize=8)
     for place, num in zip(middles, rows["num_trials"], strict=True):
-        axes.annotate(str(num), (place, 0.01), xycoords=("data", "axes fraction"), fontsize=7, color="#777777", ha="center")
+        axes.annotate(
+            str(num), (place, 0.01), xycoords=("data", "axes fraction"), fontsize=7, color="#777777", ha="center"
+        )
     axes.set_title(name, fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
 
 
-def _bins(
-    having: pd.DataFrame, name: str, domain: Mapping[str, Any]
-) -> list[tuple[str, float, float, pd.DataFrame]]:
+def _bins(having: pd.DataFrame, name: str, domain: Mapping[str, Any]) -> list[tuple[str, float, float, pd.DataFrame]]:
     """Label, low, high (NaN of a choice) and the trials of every bin that has some; equal widths over the range."""
     if "choices" in domain:
         return [(str(label), math.nan, math.nan, members) for label, members in having.groupby(name)]

@@ -58,7 +58,9 @@ def alpha_figure(table: pd.DataFrame) -> Figure:
     for k, name in enumerate(names):
         rows = confirmed[confirmed["name"] == name]
         style = ("-", "--", ":", "-.")[k % 4]
-        right.plot(rows["t"], rows["alpha"], color=f"C{k}", linestyle=style, marker="o", markersize=3, label=title(name))
+        right.plot(
+            rows["t"], rows["alpha"], color=f"C{k}", linestyle=style, marker="o", markersize=3, label=title(name)
+        )
     right.set_title("confirmed", fontsize=10, loc="left")
     for axes in (left, right):
         levels = sorted(table["t"].unique())

@@ -162,7 +162,7 @@ def best_settings(study: Study, trials: list[FrozenTrial]) -> dict[tuple[str, st
 
 
 def write_trials(investigation: Investigation) -> None:
-    """trials.json: one record per trial of every study; spaces.json: what they were drawn from. Written where changed."""
+    """trials.json: one record per trial of every study; spaces.json: what they were drawn from."""
     records = []
     if "tracker" in vars(investigation):  # so that MLflow's ids are known
         investigation.tracker.flush()
