@@ -36,15 +36,19 @@ def detectable_gaps(trajectories: pd.DataFrame, metric: str = "psnr") -> pd.Data
         S, F = seeds * num_seeds, fields * num_fields
         return detectable_with(Variances(of_seeds / S + rest / (S * F), of_fields / F, S, F))
 
+    shown = detectable(differences)
+    as_it_is = with_twice(1, 1)  # not quite `shown` where a variance was cut at 0
+    share = np.divide(shown, as_it_is, out=np.ones_like(shown), where=(as_it_is > 0) & np.isfinite(as_it_is))
+
     table = cells.assign(
         gap=differences.mean(axis=(1, 2)),
         sd_seeds=np.sqrt(of_seeds),
         sd_fields=np.sqrt(of_fields),
         sd_rest=np.sqrt(rest),
-        detectable=detectable(differences),
+        detectable=shown,
         detectable_holm=detectable(differences, (1 - CONFIDENCE) / len(cells)),
-        twice_seeds=with_twice(2, 1),
-        twice_fields=with_twice(1, 2),
+        twice_seeds=share * with_twice(2, 1),
+        twice_fields=share * with_twice(1, 2),
         num_fovs=num_fields,
         num_seeds=num_seeds,
     )
