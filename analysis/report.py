@@ -8,18 +8,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from analysis import facts, figures, pictures
+from analysis import facts
+from analysis.drawing import ALT, draw, draw_spectra, first_field, source_and_best
 from analysis.gap import gaps
 from analysis.gate import gate
+from analysis.how_far import HowFar, how_far
 from analysis.measures import BAND_NAMES, MeasuresTable, laid_out, measures
 from analysis.overhead import Account, account
-from analysis.samples import Records, samples_figure, samples_sentences, samples_table
+from analysis.samples import samples_sentences
 from analysis.smoothness import path_groups, path_rows, path_sentence, read_path
-from analysis.spectrum import spectrum_figure, spectrum_table
 from analysis.table import Row, gap_rows, gap_table
 from analysis.trajectories import (
     Confirmation,
@@ -37,41 +37,25 @@ from analysis.variants import (
     BASELINES,
     colour,
     degrader,
-    family,
     family_title,
-    is_variant,
     one_shot_methods,
     ordered,
     title,
 )
 from analysis.viewer import as_json, script, viewer
+from analysis.which_setting import Settings, which_setting
 from analysis.why import ALT as ALT_OF_WHY
 from analysis.why import Why, why
 from dehazing.pipeline.store import writing
 
 __all__ = ["gap_table", "write_report"]
 
-SHOWN_BY_STEP = 6  # variants whose pictures are shown level by level
-
-ALT = {
-    "psnr_per_step": "PSNR of the prediction at every level for every variant, with the baselines as horizontal lines",
-    "psnr_ri_per_step": "Range-invariant PSNR at every level for every variant, with the baselines as horizontal lines",
-    "latent_space": "PSNR lost without each latent group, and share of test latents outside the usual range, by level",
-    "examples": "One test field as the input, the baselines and every variant show it, and what it is scored against",
-    "example_steps": "The same field as some variants predict it, level by level",
-    "drift_per_step": "Distance of the loop's latent from the true latent at every level, for every variant",
-    "power_by_frequency": "Power of the baselines, two loops and the ceiling over the reference's, by frequency",
-    "coherence_by_frequency": "Coherence of the baselines, two loops and the ceiling with the reference, by frequency",
-    "hdn_samples": "PSNR of the mean of HDN's samples by their number, and its error against the samples' spread",
-    "one_step_errors": "Error of one step of each degrader from the true clean latent, by level",
-    **ALT_OF_WHY,
-}
-
 
 def write_report(root: Path | str, experiment: str) -> Path:
     """Writes <root>/<experiment>/report/ from what the run left, and returns the path of its index.html.
 
-    index.html, gap.csv, path.csv, trials.parquet, trajectories.parquet, figures/*.png, each with the numbers it shows.
+    index.html, gap.csv and the tables of its sections, trials.parquet, trajectories.parquet, figures/*.png, each with
+    the numbers it shows.
     ValueError where the experiment was not confirmed.
     """
     root = Path(root)
@@ -96,84 +80,25 @@ def write_report(root: Path | str, experiment: str) -> Path:
             path.drop(columns="fields").to_csv(folder / "path.csv", index=False)
         blind = chosen_is_blind(confirmation)
         drawn = draw(trajectories, one_step, images, folder / "figures", blind, samples, space)
-        drawn |= _draw_spectra(trajectories, gap, folder / "figures", blind)
+        drawn |= draw_spectra(trajectories, gap, folder / "figures", blind)
         reasons = why(root, confirmation, gap, trajectories, folder / "figures")
         drawn |= reasons.drawn if reasons else {}
+        far = how_far(root, confirmation, gap, trajectories, trials, folder)
+        setting = which_setting(root, experiment, confirmation, trials, folder)
         page = folder / "index.html"
         page.write_text(
             _page(
-                *(confirmation, gap, trajectories, one_step, space, path, trials, drawn, account(root, experiment)),
+                *(confirmation, gap, trajectories, one_step, space, path, trials, drawn | setting.drawn),
+                *(account(root, experiment), far, setting),
                 samples_sentences(samples),
                 facts.classical_settings(next(iter(classical.values()), {})),
                 laid_out(measured),
                 reasons,
-                viewer(images, _first_field(trajectories), shown=_source_and_best(trajectories, gap, blind)[1]),
+                viewer(images, first_field(trajectories), shown=source_and_best(trajectories, gap, blind)[1]),
             ),
             encoding="utf-8",
         )
     return page
-
-
-def draw(
-    trajectories: pd.DataFrame,
-    one_step: pd.DataFrame,
-    images: Mapping[str, np.ndarray],
-    folder: Path,
-    blind: bool = False,
-    samples: Records | None = None,
-    space: pd.DataFrame | None = None,
-) -> dict[str, Path]:
-    """Draws every figure that the tables have data for into a folder; name → path of the picture.
-
-    blind: whether the degrader that the search chose is the source's form. samples: of HDN, by seed. space: of
-    `read_latent_space`.
-    """
-    drawn = {}
-    if samples:
-        table = samples_table(samples)
-        drawn["hdn_samples"] = figures.write(samples_figure(table), table, folder, "hdn_samples")
-    for metric in ("psnr", "psnr_ri", "drift"):
-        table = figures.curves(trajectories, metric)
-        if table["variant"].map(is_variant).any():
-            drawn[f"{metric}_per_step"] = figures.write(
-                figures.per_step(table, metric, blind), table, folder, f"{metric}_per_step"
-            )
-    if len(one_step):
-        drawn["one_step_errors"] = figures.write(figures.one_step_errors(one_step), one_step, folder, "one_step_errors")
-    if space is not None and len(space):
-        drawn["latent_space"] = figures.write(figures.latent_space(space), space, folder, "latent_space")
-    if "truth" in images:
-        scores = _example_scores(trajectories)
-        table = scores.rename_axis("variant").reset_index(name="psnr")
-        drawn["examples"] = figures.write(pictures.examples(images, dict(scores)), table, folder, "examples")
-        shown = _shown_by_step(images, scores)
-        if shown:
-            table = _first_field(trajectories)[["variant", "step", "level", "psnr"]]
-            table = table[table["variant"].isin(shown)]
-            figure = pictures.example_steps(images, shown)
-            drawn["example_steps"] = figures.write(figure, table, folder, "example_steps")
-    return drawn
-
-
-def _draw_spectra(trajectories: pd.DataFrame, gap: pd.DataFrame, folder: Path, blind: bool) -> dict[str, Path]:
-    loops = _source_and_best(trajectories, gap, blind)
-    of_source = loops[0]
-    present = set(trajectories["variant"])
-    ceiling = next((name for name in ("ceiling_truth", "ceiling_frame") if name in present), "")
-    names = [name for name in dict.fromkeys((*BASELINES, *loops, ceiling)) if name in present]
-    drawn = {}
-    for quantity in ("power", "coherence"):
-        table = spectrum_table(trajectories, quantity, names)
-        if len(table):
-            name = f"{quantity}_by_frequency"
-            drawn[name] = figures.write(spectrum_figure(table, quantity, of_source), table, folder, name)
-    return drawn
-
-
-def _source_and_best(trajectories: pd.DataFrame, gap: pd.DataFrame, blind: bool) -> tuple[str, str]:
-    """Names of the source's loop and of the one that ends highest, "" where there is none."""
-    source, best = facts.source_and_best(gap_rows(gap, int(gap["step"].max()), trajectories), blind)
-    return source.variant if source else "", best.variant if best else ""
 
 
 def _page(
@@ -186,6 +111,8 @@ def _page(
     trials: pd.DataFrame,
     drawn: Mapping[str, Path],
     time: Account | None,
+    far: HowFar,
+    setting: Settings,
     samples: list[str],
     classical: list[str],
     measured: MeasuresTable | None,
@@ -222,7 +149,9 @@ def _page(
         steps=_by_step(trajectories, gap),
         levels=sorted(gap["level"].unique(), reverse=True),
         pictures={name: _inlined(path) for name, path in drawn.items()},
-        alt=ALT,
+        alt=ALT | ALT_OF_WHY | setting.alt,
+        how_far=far,
+        setting=setting,
         chosen=[_choice(study, choice) for study, choice in confirmation.get("chosen", {}).items()],
         states=trials.groupby(["study", "state"]).size().unstack(fill_value=0).to_dict("index"),
         time=time,
@@ -277,30 +206,6 @@ def _choice(study: str, choice: Mapping[str, Any]) -> tuple[str, Any, str, Mappi
     values = choice["value"] if isinstance(choice["value"], list) else [choice["value"]]
     settings = choice.get("params") or choice.get("config") or {}
     return study, choice["number"], ", ".join(f"{value:.3f}" for value in values), settings
-
-
-def _first_field(trajectories: pd.DataFrame) -> pd.DataFrame:
-    """Scores of the first seed and the first field, the one whose pictures are shown."""
-    first = trajectories[trajectories["seed"] == trajectories["seed"].iloc[0]]
-    return first[first["field"] == first["field"].iloc[0]]
-
-
-def _example_scores(trajectories: pd.DataFrame) -> pd.Series:
-    """PSNR of the pictures: one-shot methods at T, variants at their last step."""
-    rows = _first_field(trajectories)
-    last = rows.groupby("variant")["step"].transform("max").where(rows["variant"].map(is_variant), 0)
-    return rows[rows["step"] == last].set_index("variant")["psnr"]
-
-
-def _shown_by_step(images: Mapping[str, np.ndarray], scores: pd.Series) -> list[str]:
-    """The best of each family with each degrader, so that few pictures show the kinds; at most SHOWN_BY_STEP."""
-    able = [name for name in ordered(scores.index) if f"{name}/steps" in images]
-    kinds: dict[tuple[str, str], str] = {}
-    for name in sorted(able, key=lambda name: -scores[name]):
-        kinds.setdefault((family(name), degrader(name)), name)
-    wanted = [(family, of) for of in ("blind", "chosen") for family in ("direct", "combine", "refine", "residual")]
-    found = [kinds[kind] for kind in wanted if kind in kinds]
-    return ordered(found[:SHOWN_BY_STEP])
 
 
 def _inlined(path: Path) -> str:

@@ -21,6 +21,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "lr": {"low": 2e-4, "high": 4e-3, "log": True},
     "latent_noise": {"low": 0.0, "high": 0.2},
 }
+NUISANCE = ("lr", "latent_noise")
 # fixed: widths, pool, averaging, patches, batches and length of training;
 # set in the study's `config`, or searched where its `space` gives them a range
 

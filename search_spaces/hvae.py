@@ -9,7 +9,7 @@ from optuna import Trial
 from search_spaces.ladder import FIXED
 from search_spaces.ranges import Ranges, suggest
 
-__all__ = ["FIXED", "RANGES", "space"]
+__all__ = ["FIXED", "NUISANCE", "RANGES", "space"]
 
 RANGES: dict[str, dict[str, Any]] = {
     # scientific
@@ -17,6 +17,7 @@ RANGES: dict[str, dict[str, Any]] = {
     # nuisance
     "lr": {"low": 5e-4, "high": 8e-3, "log": True},
 }
+NUISANCE = ("lr",)
 # fixed: what FIXED has, searched where a study names it; latent groups, width, patches, batches and length of training,
 # set in the study's `config`, or searched where its `space` gives them a range
 

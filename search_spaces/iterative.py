@@ -21,6 +21,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "refine_level": {"choices": REFINE_LEVELS},
     # nuisance: none, the networks are frozen
 }
+NUISANCE: tuple[str, ...] = ()
 # fixed: the degrader and the domain, those of the study that this one builds on; the split, set by the study
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from search_spaces.unet import RANGES, space
+from search_spaces.unet import NUISANCE, RANGES, space
 
-__all__ = ["RANGES", "space"]
+__all__ = ["NUISANCE", "RANGES", "space"]
 # fixed: width, depth, blocks, window of the attention, averaging, patches, batches, length of training and target;
 # set in the study's `config`, or searched where its `space` gives them a range

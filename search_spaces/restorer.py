@@ -16,6 +16,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "lr": {"low": 5e-4, "high": 8e-3, "log": True},
     "latent_noise": {"low": 0.0, "high": 0.2},
 }
+NUISANCE = ("lr", "latent_noise")
 # fixed: width, patches, batches, length of training and target;
 # set in the study's `config`, or searched where its `space` gives them a range
 

@@ -15,6 +15,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "lr": {"low": 5e-4, "high": 8e-3, "log": True},
     "weight_decay": {"low": 1e-6, "high": 1e-2, "log": True},
 }
+NUISANCE = ("lr", "weight_decay")
 # fixed: width and depth, averaging, patches, batches, length of training and target;
 # set in the study's `config`, or searched where its `space` gives them a range
 

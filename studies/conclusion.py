@@ -31,6 +31,7 @@ from studies.confirming import confirm
 from studies.executions import nested
 from studies.investigation import Investigation
 from studies.pruning import note_wanted
+from studies.spaces import spaces_of
 from studies.study import Study
 from studies.tracking.ledger import Ledger
 from studies.tracking.tracked import is_tracked
@@ -166,7 +167,7 @@ def best_settings(study: Study, trials: list[FrozenTrial]) -> dict[tuple[str, st
 
 
 def write_trials(investigation: Investigation) -> None:
-    """trials.json: one record per trial of every study, rewritten where it changed."""
+    """trials.json: one record per trial of every study; spaces.json: what they were drawn from."""
     records = []
     if "tracker" in vars(investigation):  # so that MLflow's ids are known
         investigation.tracker.flush()
@@ -196,6 +197,7 @@ def write_trials(investigation: Investigation) -> None:
                 }
             )
     _write(investigation.root / investigation.experiment / "trials.json", records)
+    _write(investigation.root / investigation.experiment / "spaces.json", spaces_of(investigation.studies))
 
 
 def write_confirmation(

@@ -17,6 +17,7 @@ from analysis.trajectories import read_confirmation, read_one_step_errors, read_
 from studies.__main__ import main
 
 CEILINGS = ("ceiling_truth", "ceiling_frame")
+TABLES = ("blur", "verdicts", "promised", "detectable", "importance", "isolation")
 
 
 class Page(HTMLParser):
@@ -61,9 +62,11 @@ def test_everything_is_written(written):
         "hdn_samples",
         "power_by_frequency",
         "coherence_by_frequency",
+        "alpha_schedules",
     )
     assert found == {
         *("index.html", "gap.csv", "measures.csv", "path.csv", "trials.parquet", "trajectories.parquet"),
+        *(f"{name}.csv" for name in TABLES),
         *(f"figures/{name}.{end}" for name in names for end in ("png", "csv")),
         *("figures/latent_space.png", "figures/latent_space.csv"),
     }
@@ -80,7 +83,7 @@ def test_the_gap_table_has_every_variant_step_and_baseline(written):
 def test_the_page_needs_nothing_from_outside(written):
     _, page, parsed = written
     assert all(
-        link.startswith(("data:image/png;base64,", "figures/", "gap.csv", "measures.csv", "path.csv", "tr"))
+        link.startswith(("data:image/png;base64,", "figures/", "gap.csv", "measures.csv", "path.csv", "tr", *TABLES))
         for link in parsed.links
     )
     assert not {"link", "iframe"} & set(parsed.tags)
@@ -92,7 +95,7 @@ def test_the_page_needs_nothing_from_outside(written):
 def test_pictures_have_alternatives_and_tables_are_there(written):
     _, _, parsed = written
     of_viewer = 4  # whose script gives three of them what they show, and their alternatives
-    assert parsed.tags.count("img") == len(parsed.alts) == 10 + of_viewer and parsed.alts.count("") == 3
+    assert parsed.tags.count("img") == len(parsed.alts) == 11 + of_viewer and parsed.alts.count("") == 3
     assert parsed.tags.count("table") >= 5
 
 
@@ -110,6 +113,23 @@ def test_the_headline_says_the_numbers(written):
     assert "26 of 28 end lower than they began" in parsed.text
     assert "8 test fields of view, 3 seeds, scored against the noise-free truth" in parsed.text
     assert "abc1234" in parsed.text and "have been sorted" in parsed.text
+
+
+def test_both_questions_every_step_and_what_can_be_detected_are_there(written):
+    _, page, parsed = written
+    assert "Fidelity Direct (blind) ends at 2" in parsed.text and "Blur: power Direct (blind) misses" in parsed.text
+    assert "8 fields and 3 seeds show a true gap of 0." in parsed.text
+    for baseline in ("UNet", "NAFNet", "HDN"):
+        assert f"Every step against {baseline}: gap in dB" in parsed.text
+    assert "the best of 2 trials promised val/psnr 31.90 on validation" in parsed.text
+    answers = pd.read_csv(page.parent / "verdicts.csv")
+    assert set(answers["question"]) == {"fidelity", "blur: power", "blur: detail"} and len(answers) == 6
+
+
+def test_too_few_trials_to_tell_which_setting_moves_anything_is_said(written):
+    _, _, parsed = written
+    assert "unet: 2 trials tell nothing; 20 are needed." in parsed.text
+    assert "Too few complete trials to isolate a parameter, or none to isolate: degrader (1), unet (2)" in parsed.text
 
 
 def test_classical_controls_and_averages_stand_beside_the_baselines_and_are_no_variants(written):
@@ -133,7 +153,7 @@ def test_hdns_samples_are_shown_by_their_number_and_their_calibration_is_said(wr
 def test_an_evaluation_without_samples_or_settings_still_makes_a_report(tmp_path):
     name = plant(tmp_path, T=2, num_fields=4, records=False)
     page = Page(write_report(tmp_path, name).read_text(encoding="utf-8"))
-    assert page.tags.count("img") == 9 and "samples are worth" not in page.text
+    assert page.tags.count("img") == 10 and "samples are worth" not in page.text
 
 
 def test_real_series_of_one_field_say_so(tmp_path):
