@@ -153,7 +153,7 @@ def test_hdns_samples_are_shown_by_their_number_and_their_calibration_is_said(wr
 def test_an_evaluation_without_samples_or_settings_still_makes_a_report(tmp_path):
     name = plant(tmp_path, T=2, num_fields=4, records=False)
     page = Page(write_report(tmp_path, name).read_text(encoding="utf-8"))
-    assert page.tags.count("img") == 10 and "samples are worth" not in page.text
+    assert page.tags.count("img") == 14 and "samples are worth" not in page.text
 
 
 def test_real_series_of_one_field_say_so(tmp_path):

@@ -180,14 +180,14 @@ def test_the_loops_come_last_and_go_on_without_a_control_that_failed(tmp_path):
     configs = {name: dict(study.config) for name, study in studies.items()}
     loops = {"iterative": loop_configurations(studies["iterative"], {}, {"anchored": "latents", "pixels": "pixels"})}
     plan = instances(studies, configs, loops)
-    assert [instance.name for instance in plan][-2:] == ["mine", "iterative"]
-    assert {"anchored", "pixels"} <= set(plan[-1].upstreams)
+    assert [instance.name for instance in plan][-3:] == ["mine", "iterative", "attribution"]
+    assert {"anchored", "pixels"} <= set(plan[-2].upstreams)
     fewer = instances(studies, configs, loops, without=["pixels"])
-    names = [loop["name"] for loop in fewer[-1].config["configurations"]]
-    assert "pixels" not in [instance.name for instance in fewer] and "pixels" not in fewer[-1].upstreams
+    names = [loop["name"] for loop in fewer[-2].config["configurations"]]
+    assert "pixels" not in [instance.name for instance in fewer] and "pixels" not in fewer[-2].upstreams
     assert "direct_anchored" in names and "bridge_pixels" in names and "direct_pixels" not in names
     fewer = instances(studies, configs, loops, without=["restorer_pixels"])
-    names = [loop["name"] for loop in fewer[-1].config["configurations"]]
+    names = [loop["name"] for loop in fewer[-2].config["configurations"]]
     assert not {"restorer_pixels", "pixels"} & {instance.name for instance in fewer}
     assert "direct_anchored" in names and not {"bridge_pixels", "direct_pixels"} & set(names)
 
