@@ -1,4 +1,4 @@
-"""python -m studies list | plan | run | status | report | ui | rerun | prune | simulate | restore"""
+"""python -m studies list | plan | run | status | report | table | compare | ui | rerun | prune | simulate | restore"""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ COMMANDS = {
     "status": ("studies.looking", "how far the studies are"),
     "run": ("studies.running", "search, confirm and report; goes on where it stopped"),
     "report": ("studies.running", "write the report of an experiment again"),
+    "table": ("studies.tables", "a table of an experiment as CSV or parquet"),
+    "compare": ("studies.tables", "two runs side by side: settings, metrics, the paired gap"),
     "ui": ("studies.running", "MLflow's pages on the results folder"),
     "rerun": ("studies.rerunning", "repeat one trial from its record, and compare"),
     "prune": ("studies.pruning", "drop from the store what no search and no confirmation reaches; says it first"),

@@ -1,0 +1,65 @@
+"""`table` and `compare` on a planted experiment."""
+
+import json
+
+import pandas as pd
+import pytest
+from planted_experiment import ENDS, EXPERIMENT, plant
+
+from studies.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    root = tmp_path_factory.mktemp("results")
+    plant(root, seeds=(1, 2, 3), num_fields=8)
+    return root
+
+
+def ask(root, *words):
+    return main([*words, "--storage", str(root)])
+
+
+@pytest.mark.parametrize(("name", "num"), [("trials", None), ("gap", len(ENDS) * 6 * 2 * 3), ("trajectories", None)])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_is_written_in_both_forms_with_the_same_rows(planted, tmp_path, capsys, name, num, kind):
+    path = tmp_path / "deep" / f"x.{kind}"
+    assert ask(planted, "table", name, "--format", kind, "--out", str(path)) == 0
+    rows = pd.read_csv(path) if kind == "csv" else pd.read_parquet(path)
+    assert len(rows) == (num or len(rows)) > 0
+    assert f"{len(rows)} rows  {path}" in capsys.readouterr().out
+
+
+def test_a_table_can_be_printed_and_has_a_name_of_its_own_else(planted, tmp_path, capsys, monkeypatch):
+    assert ask(planted, "table", "--out", "-") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("study,stage,number,state")
+    monkeypatch.chdir(tmp_path)
+    assert ask(planted, "table") == 0
+    assert (tmp_path / f"{EXPERIMENT}-trials.csv").read_text() == printed
+
+
+def test_mistakes_are_one_sentence(planted, tmp_path, capsys):
+    for words, said in (
+        (("table", "gaps"), "the nearest is `gap`"),
+        (("table", "--format", "parquet", "--out", "-"), "Parquet is not for a terminal"),
+        (("table", "--experiment", "planted-quickstar"), f"the nearest is `{EXPERIMENT}`"),
+        (("compare", EXPERIMENT, "planted"), f"the nearest is `{EXPERIMENT}`"),
+        (("compare", EXPERIMENT, "0" * 32), "No trial in"),
+    ):
+        assert ask(planted, *words) == 2
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1
+    assert ask(tmp_path, "table") == 2 and "holds no experiment with trials" in capsys.readouterr().err
+
+
+def test_two_experiments_are_compared_by_their_choices_and_every_way_to_iterate(planted, capsys):
+    other = planted / "another"
+    other.mkdir()
+    confirmation = json.loads((planted / EXPERIMENT / "confirm.json").read_text())
+    confirmation["chosen"]["degrader"]["params"]["lambda_cyc"] = 33.0
+    (other / "confirm.json").write_text(json.dumps(confirmation))
+    assert ask(planted, "compare", EXPERIMENT, "another") == 0
+    text = capsys.readouterr().out
+    assert "degrader/lambda_cyc  10" in text and "33" in text
+    assert text.count("+0.00 [+0.00, +0.00]  +0.00 [+0.00, +0.00]") == len(ENDS)
