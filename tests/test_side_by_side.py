@@ -142,6 +142,21 @@ def test_a_side_against_itself_ties(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "| PSNR at T, dB |" in table.report(record)
 
 
+@pytest.mark.slow
+def test_a_setting_that_diverges_in_the_whole_length_gives_way_to_the_next_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [{"lr": lr} for lr in (0.5, 1.0, 2.0)]
+    monkeypatch.setattr(settings, "tried", lambda method, num_parameters: {"ours": points[:1], "careamics": points})
+    pythons = dict.fromkeys(runner.MODULES, Path(sys.executable))
+    modules = dict.fromkeys(runner.MODULES, "tests.diverging_side")
+    record = runner.compare(LINES, PLAN, ["unet"], pythons, 1, modules, **SMALL)
+    theirs = record["methods"]["unet"]["careamics"]
+    assert theirs["diverged"] == [{"lr": 2.0}] and theirs["setting"] == {"lr": 1.0} and len(theirs["seeds"]) == 2
+    assert record["methods"]["unet"]["ours"]["diverged"] == []
+    assert "lr 2.0 diverged" in table.report(record)
+
+
 def record_with(**changes: Any) -> dict[str, Any]:
     """A record of two seeds in which both sides are equal but for what is changed in ours."""
 

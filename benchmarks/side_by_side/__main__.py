@@ -113,8 +113,7 @@ def _of_method(comparison: Comparison, method: str) -> dict[str, Any]:
     sizes = comparison.begin("ours", method, {}, SEARCH_SEED, 1)
     tried = settings.tried(method, sizes["num_parameters"])
     found = comparison.chosen(method, tried)
-    chosen = {name: one["setting"] for name, one in found.items()}
-    seeds = [comparison.confirmed(method, chosen, seed) for seed in comparison.plan.seeds]
+    seeds = [comparison.confirmed(method, found, seed) for seed in comparison.plan.seeds]
     return {
         name: {**found[name], "num_parameters": seeds[0][name]["num_parameters"], "seeds": [s[name] for s in seeds]}
         for name in comparison.sides

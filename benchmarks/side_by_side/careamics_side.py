@@ -75,6 +75,8 @@ def size(network: nn.Module) -> int:
 class Training:
     """A network of CAREamics, the optimiser of its configuration and a rate that rises and falls."""
 
+    largest_gradient = 0.0  # each entry of it is cut off there; 0: none is
+
     def __init__(self, config: Callable[[int], Any], setting: dict[str, Any], num_steps: int):
         self.config = config(nearest_width(config, setting["num_parameters"]))
         self.network = model_factory(self.config.model)
@@ -93,6 +95,8 @@ class Training:
             group["lr"] = self.lr * rise * 0.5 * (1 + math.cos(math.pi * self.num_done / self.num_steps))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.largest_gradient:
+            nn.utils.clip_grad_value_(self.network.parameters(), self.largest_gradient)
         self.optimizer.step()
         self.num_done += 1
 
@@ -118,13 +122,19 @@ class CareUNet(Training):
 class Ladder(Training):
     """The ladder VAE of HDN, told to explain the clean image; the prediction is the mean of posterior samples."""
 
+    largest_gradient = 0.5  # as in its own training
+
     def __init__(self, setting: dict[str, Any], num_steps: int, T: int):
         super().__init__(lambda width: ladder(width, setting), setting, num_steps)
         self.likelihood = likelihood_factory(self.config.gaussian_likelihood)
         self.num_samples = setting["num_samples"]
 
     def step(self, x_t: Tensor, t: Tensor, x_0: Tensor) -> None:
-        loss = hdn_loss(self.network(x_t), x_0, self.config.loss, self.likelihood, None)
+        try:
+            output = self.network(x_t)
+        except ValueError as error:  # of its distributions, whose parameters must be numbers
+            raise FloatingPointError(f"no numbers any more after {self.num_done} steps") from error
+        loss = hdn_loss(output, x_0, self.config.loss, self.likelihood, None)
         if loss is not None:  # as in its own training, a step that is not a number is left out
             self.descend(loss["loss"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.side_by_side import batches
-from benchmarks.side_by_side.side import Side
+from benchmarks.side_by_side.side import Diverged, Side
 from dehazing import metrics
 from dehazing.data.series import Series
 from dehazing.stages.images import Images, reference
@@ -73,26 +74,53 @@ class Comparison:
         tried: dict[str, list[float]] = {name: [] for name in self.sides}
         for number in range(max(map(len, settings.values()))):
             running = {name: own[number] for name, own in settings.items() if number < len(own)}
-            self._train(method, running, SEARCH_SEED, self.plan.num_search_steps)
+            trained = self._train_those_that_can(method, running)
             for name in running:
-                tried[name].append(self._scores(name, "validation", [self.series.T])["psnr"][-1])
+                scores = self._scores(name, "validation", [self.series.T])["psnr"] if name in trained else [-math.inf]
+                tried[name].append(scores[-1])
             reached = ", ".join(f"{name} {tried[name][-1]:.2f} dB with {running[name]}" for name in running)
             _say(f"{method}: {reached}")
-        found = {}
-        for name, own in settings.items():
-            best = own[int(np.argmax(tried[name]))]
-            found[name] = {"setting": best, "tried": [*zip(own, tried[name], strict=True)]}
-        return found
+        return {
+            name: {"setting": _best(own, tried[name]), "tried": [*zip(own, tried[name], strict=True)], "diverged": []}
+            for name, own in settings.items()
+        }
 
-    def confirmed(self, method: str, settings: Mapping[str, dict[str, Any]], seed: int) -> dict[str, dict[str, Any]]:
-        """Each side's figures of one seed: parameters, seconds of each step, scores on the test fields by level."""
-        figures = self._train(method, settings, seed, self.plan.num_steps)
+    def confirmed(self, method: str, found: dict[str, dict[str, Any]], seed: int) -> dict[str, dict[str, Any]]:
+        """Each side's figures of one seed: parameters, seconds of each step, scores on the test fields by level.
+
+        found: of `chosen`. A side whose network diverges is trained again with its next best setting, which it keeps
+        for the seeds that come; what it left is noted under `diverged`.
+        """
+        try:
+            figures = self._train(
+                method, {name: one["setting"] for name, one in found.items()}, seed, self.plan.num_steps
+            )
+        except Diverged as error:
+            one = found[error.name]
+            one["diverged"].append(one["setting"])
+            left = [(setting, psnr) for setting, psnr in one["tried"] if setting not in one["diverged"]]
+            if not left:
+                raise
+            one["setting"] = _best(*zip(*left, strict=True))
+            _say(f"{method}, seed {seed}: {error}; again with {one['setting']}")
+            return self.confirmed(method, found, seed)
         levels = [*range(1, self.series.T + 1)]
         for name in figures:
             figures[name] |= self._scores(name, "test", levels)
         reached = ", ".join(f"{name} {found['psnr'][-1]:.2f} dB" for name, found in figures.items())
         _say(f"{method}, seed {seed}: {reached} at T")
         return figures
+
+    def _train_those_that_can(self, method: str, settings: Mapping[str, dict[str, Any]]) -> set[str]:
+        """Names of the sides whose networks came to their end; what diverges is left out, the other begun again."""
+        running = dict(settings)
+        while running:
+            try:
+                self._train(method, running, SEARCH_SEED, self.plan.num_search_steps)
+                break
+            except Diverged as error:
+                _say(f"{method}: {error}, with {running.pop(error.name)}")
+        return {*running}
 
     def _train(
         self, method: str, settings: Mapping[str, dict[str, Any]], seed: int, num_steps: int
@@ -118,6 +146,10 @@ class Comparison:
             found["psnr"].append(float(metrics.psnr(x0_hat, self.references[split]).mean()))
             found["psnr_ri"].append(float(metrics.psnr_ri(x0_hat, self.references[split]).mean()))
         return found
+
+
+def _best(settings: Sequence[dict[str, Any]], psnr: Sequence[float]) -> dict[str, Any]:
+    return settings[int(np.argmax(psnr))]
 
 
 def _say(text: str) -> None:

@@ -49,6 +49,8 @@ def serve(makers: Mapping[str, Make]) -> None:
 def _answer(serving: Serving, request: dict[str, Any], answers: TextIO) -> None:
     try:
         answer = getattr(serving, request.pop("do"))(**request)
+    except FloatingPointError as error:
+        answer = {"diverged": str(error)}
     except Exception as error:  # it is the parent's to end the run, and to say why
         answer = {"error": f"{type(error).__name__}: {error}"}
         raise

@@ -13,6 +13,14 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
+class Diverged(RuntimeError):
+    """A network of a side has lost its numbers; the side lives on."""
+
+    def __init__(self, name: str, how: str):
+        super().__init__(f"{name} diverged: {how}")
+        self.name = name
+
+
 class Side:
     """A long-lived process that answers one request after the other; a context manager.
 
@@ -35,7 +43,7 @@ class Side:
             )
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """The answer to a request; RuntimeError where the process cannot give one."""
+        """The answer to a request; RuntimeError where there can be none, Diverged where the network is lost."""
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
             print(json.dumps({"do": do, **arguments}), file=self._process.stdin)
@@ -46,6 +54,8 @@ class Side:
             said = self.log.read_text().strip().splitlines()[-1:]
             raise RuntimeError(f"{self.name} ended at `{do}`: {' '.join(said) or 'it said nothing'}")
         answer: dict[str, Any] = json.loads(line)
+        if "diverged" in answer:
+            raise Diverged(self.name, answer["diverged"])
         if "error" in answer:
             raise RuntimeError(f"{self.name} failed at `{do}`: {answer['error']}")
         return answer

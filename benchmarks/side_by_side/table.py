@@ -49,6 +49,8 @@ def report(record: dict[str, Any]) -> str:
         for name, side in sides.items():
             every = ", ".join(f"{shown(setting)} {psnr:.2f}" for setting, psnr in side["tried"])
             lines.append(f"\n{method}, {name}: {shown(side['setting'])} of {every} (dB at T on validation)")
+            for setting in side["diverged"]:
+                lines.append(f"{shown(setting)} diverged in the whole length of training and was given up.")
     return "\n".join(lines)
 
 
