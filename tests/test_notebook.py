@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from nbclient import NotebookClient
 from planted_experiment import plant
+from test_which_setting import SPACE, planted
 
 from analysis.report import write_report
 
@@ -19,18 +21,61 @@ def test_a_notebook_is_stored_without_outputs(path):
     assert all(not cell.outputs and cell.execution_count is None for cell in cells if cell.cell_type == "code")
 
 
-@pytest.mark.slow
-def test_where_iteration_trails_runs_on_the_tables(tmp_path, monkeypatch):
-    page = write_report(tmp_path, plant(tmp_path, T=3, num_fields=4))
-    alone = tmp_path / "alone"  # nothing but the tables
-    alone.mkdir()
-    for name in ("gap.csv", "trajectories.parquet"):
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """A folder with nothing but a report's tables."""
+    root = tmp_path_factory.mktemp("results")
+    page = write_report(root, plant(root, T=3, num_fields=4))
+    alone = tmp_path_factory.mktemp("alone")
+    for name in ("gap.csv", "trajectories.parquet", "trials.parquet"):
         (page.parent / name).rename(alone / name)
-    monkeypatch.setenv("REPORT", str(alone))
+    return alone
+
+
+def outputs_of(name, tables, tmp_path, monkeypatch):
+    """What its cells show, run from the notebooks' own folder."""
+    monkeypatch.setenv("REPORT", str(tables))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    notebook = nbformat.read(ANALYSIS / "where_iteration_trails.ipynb", as_version=4)
+    notebook = nbformat.read(ANALYSIS / f"{name}.ipynb", as_version=4)
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(ANALYSIS)}}).execute()
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def num_pictures(outputs):
+    return sum("image/png" in output.get("data", {}) for output in outputs)
+
+
+def tables_shown(outputs):
+    return [output["data"]["text/html"] for output in outputs if "text/html" in output.get("data", {})]
+
+
+@pytest.mark.slow
+def test_where_iteration_trails_runs_on_the_tables(tables, tmp_path, monkeypatch):
+    outputs = outputs_of("where_iteration_trails", tables, tmp_path, monkeypatch)
+    assert num_pictures(outputs) == 2
     assert any("the source's loop" in output.get("text", "") for output in outputs)
-    assert any("direct" in output.get("data", {}).get("text/html", "") for output in outputs)
+    assert any("direct" in shown for shown in tables_shown(outputs))
+
+
+@pytest.mark.slow
+def test_baselines_runs_on_the_tables(tables, tmp_path, monkeypatch):
+    outputs = outputs_of("baselines", tables, tmp_path, monkeypatch)
+    assert num_pictures(outputs) == 3
+    means, apart = tables_shown(outputs)
+    assert "NAFNet" in means and "control: rolling ball" in means and "control: rolling ball" not in apart
+    rows = pd.read_parquet(tables / "trajectories.parquet")
+    of_unet = rows[(rows["variant"] == "unet") & (rows["step"] == 0)]["psnr"].mean()
+    assert f"{of_unet:.3f}" in means
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num", [5, 60])
+def test_degrader_sweep_runs_on_the_table_of_trials(num, tmp_path, monkeypatch):
+    space = SPACE._replace(metric="val/psnr_direct")
+    planted(num=num, space=space).to_parquet(tmp_path / "trials.parquet")
+    outputs = outputs_of("degrader_sweep", tmp_path, tmp_path, monkeypatch)
+    said = " ".join(output.get("text", "") for output in outputs)
+    assert f"{num} complete trials by val/psnr_direct" in said
+    assert ("PED-ANOVA: lambda_cyc" in said) == (num == 60) and ("20 are needed" in said) == (num == 5)
+    assert num_pictures(outputs) == (2 if num == 60 else 1)
+    assert any("params.lambda_cyc" in shown for shown in tables_shown(outputs))
