@@ -12,7 +12,7 @@ from analysis import facts, figures, pictures
 from analysis.samples import Records, samples_figure, samples_table
 from analysis.spectrum import spectrum_figure, spectrum_table
 from analysis.table import gap_rows
-from analysis.variants import BASELINES, degrader, family, is_variant, ordered
+from analysis.variants import BASELINES, are_variants, degrader, family, ordered
 
 SHOWN_BY_STEP = 6  # variants whose pictures are shown level by level
 
@@ -50,7 +50,7 @@ def draw(
         drawn["hdn_samples"] = figures.write(samples_figure(table), table, folder, "hdn_samples")
     for metric in ("psnr", "psnr_ri", "drift"):
         table = figures.curves(trajectories, metric)
-        if table["variant"].map(is_variant).any():
+        if are_variants(table["variant"]).any():
             drawn[f"{metric}_per_step"] = figures.write(
                 figures.per_step(table, metric, blind), table, folder, f"{metric}_per_step"
             )
@@ -102,7 +102,7 @@ def first_field(trajectories: pd.DataFrame) -> pd.DataFrame:
 def _example_scores(trajectories: pd.DataFrame) -> pd.Series:
     """PSNR of the pictures: one-shot methods at T, variants at their last step."""
     rows = first_field(trajectories)
-    last = rows.groupby("variant")["step"].transform("max").where(rows["variant"].map(is_variant), 0)
+    last = rows.groupby("variant")["step"].transform("max").where(are_variants(rows["variant"]), 0)
     return rows[rows["step"] == last].set_index("variant")["psnr"]
 
 

@@ -17,7 +17,18 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.variants import BASELINES, TURNED, colour, degrader, family, family_title, is_variant, ordered, title
+from analysis.variants import (
+    BASELINES,
+    TURNED,
+    are_variants,
+    colour,
+    degrader,
+    family,
+    family_title,
+    is_variant,
+    ordered,
+    title,
+)
 
 Colour = str | tuple[float, ...]
 
@@ -189,7 +200,7 @@ def _panels(table: pd.DataFrame, blind: bool) -> dict[str, list[str]]:
 
 def _limits(table: pd.DataFrame, metric: str, lines: Mapping[str, float]) -> tuple[float, float]:
     """Of the vertical axis: the curves, the baselines, and other lines that lie near to them."""
-    values = [*table.loc[table["variant"].map(is_variant), metric]]
+    values = [*table.loc[are_variants(table["variant"]), metric]]
     values += [lines[name] for name in BASELINES if name in lines]
     values = [value for value in values if np.isfinite(value)]
     low, high = min(values), max(values)
@@ -224,7 +235,7 @@ def _draw(axes: Axes, table: pd.DataFrame, metric: str, names: Sequence[str], li
         if lines or end > high:
             text += f" {end:.1f}" if lines else f" {end:.2g}"
         labels.append((end, text, ink, "normal"))
-    levels = sorted(table.loc[table["variant"].map(is_variant), "level"].unique())
+    levels = sorted(table.loc[are_variants(table["variant"]), "level"].unique())
     margin = 0.03 * max(levels[-1] - levels[0], 1)
     axes.set_xlim(levels[-1] + margin, levels[0] - margin)
     axes.set_xticks(levels)

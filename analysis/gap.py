@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.crossed import CONFIDENCE, bootstrap_p, holm, interval
-from analysis.variants import BASELINES, is_variant
+from analysis.variants import BASELINES, are_variants
 
 __all__ = ["COLUMNS", "gap_between", "gaps", "holm", "interval", "p_values", "verdict"]
 
@@ -98,11 +98,12 @@ def verdict(low: float, high: float, p_holm: float, num_seeds: int, margin_db: f
 
 def paired(trajectories: pd.DataFrame, metrics: Sequence[str] = METRICS) -> tuple[pd.DataFrame, np.ndarray]:
     """What is compared, one row per comparison, and the gaps of each, (C, S, F)."""
-    baselines = [name for name in BASELINES if name in set(trajectories["variant"])]
+    present = set(trajectories["variant"].unique())
+    baselines = [name for name in BASELINES if name in present]
     if not baselines:
         raise ValueError(f"A trajectory table must hold one of the baselines {BASELINES}, but has none.")
     first = trajectories[trajectories["step"] == 0]
-    variants = trajectories[trajectories["variant"].map(is_variant)]
+    variants = trajectories[are_variants(trajectories["variant"])]
     cells, differences = [], []
     for metric in metrics:
         of_baselines = _crossed(first[first["variant"].isin(baselines)], ["variant"], metric)

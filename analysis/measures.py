@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.variants import degrader, is_variant, one_shot_methods, ordered
+from analysis.variants import are_variants, degrader, is_variant, one_shot_methods, ordered
 
 NUM_BANDS = 4
 BAND_EDGES = tuple(band / (2 * NUM_BANDS) for band in range(NUM_BANDS + 1))  # cycles/px; the corners are in the last
@@ -76,8 +76,9 @@ def measures(trajectories: pd.DataFrame, refused: Mapping[str, str]) -> pd.DataF
     ends = at_the_end(trajectories)
     num_fields = ends["field"].nunique()
     methods = [name for name in (*one_shot_methods(), "input", "autoencoded", "ceiling_frame", "ceiling_truth")]
-    methods = [name for name in methods if name in set(ends["variant"])]
-    methods += ordered(name for name in ends["variant"] if is_variant(name))
+    present = set(ends["variant"].unique())
+    methods = [name for name in methods if name in present]
+    methods += ordered(name for name in ends["variant"].unique() if is_variant(name))
     rows = []
     for measure in MEASURES:
         if measure.column not in ends:
@@ -103,7 +104,7 @@ def measures(trajectories: pd.DataFrame, refused: Mapping[str, str]) -> pd.DataF
 def at_the_end(trajectories: pd.DataFrame) -> pd.DataFrame:
     """The rows of every loop's last step, and of what takes one step those at T."""
     last = trajectories.groupby("variant")["step"].transform("max")
-    return trajectories[trajectories["step"] == last.where(trajectories["variant"].map(is_variant), 0)]
+    return trajectories[trajectories["step"] == last.where(are_variants(trajectories["variant"]), 0)]
 
 
 def laid_out(table: pd.DataFrame) -> MeasuresTable | None:

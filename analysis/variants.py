@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pandas as pd
+
 BASELINES = ("unet", "nafnet", "hdn")
 ONE_SHOT = ("input", "autoencoded", "ceiling", "frame", "truth")  # beginnings: neither ways to iterate nor baselines
 CLASSICAL = ("wiener", "richardson_lucy", "rolling_ball", "rolling_ball_richardson_lucy")  # controls without a network
@@ -51,6 +53,11 @@ def is_variant(name: str) -> bool:
     """Whether a name is a way to iterate or a control of one, and not something that takes one step by itself."""
     method = name.removesuffix(TURNED)
     return method not in (*BASELINES, *CLASSICAL) and not name.startswith(ONE_SHOT)
+
+
+def are_variants(names: pd.Series) -> pd.Series:
+    """`is_variant` of every row; each name is looked at once, as a table has millions of rows and a few dozen names."""
+    return names.isin([name for name in names.unique() if is_variant(name)])
 
 
 def one_shot_methods(turned: bool = True) -> list[str]:

@@ -123,18 +123,18 @@ def _run(word: str, root: Path, experiment: str | None) -> Any:
 
 def _scores(store: Store, address: str, kind: str, seed: int) -> pd.DataFrame:
     """What an evaluation scored, its ways to iterate alone; empty of a stage that is none."""
-    from analysis.variants import is_variant
+    from analysis.variants import are_variants
 
     if kind != "iterative":
         return pd.DataFrame()
     rows = pd.read_parquet(store.folder(address) / "evaluation.parquet")
-    return rows[rows["variant"].map(is_variant)].assign(seed=seed)
+    return rows[are_variants(rows["variant"])].assign(seed=seed)
 
 
 def _experiment(name: str, root: Path) -> Any:
     from analysis.comparison import Run
     from analysis.trajectories import read_confirmation, read_trajectories
-    from analysis.variants import BASELINES, is_variant
+    from analysis.variants import BASELINES, are_variants
 
     found = sorted(path.parent.name for path in root.glob("*/confirm.json"))
     if name not in found:
@@ -142,7 +142,7 @@ def _experiment(name: str, root: Path) -> Any:
         raise ValueError(f"{root} holds no confirmed experiment `{name}`{hint}.")
     confirmation = read_confirmation(root, name)
     rows = read_trajectories(root, confirmation)
-    one_shot = rows[(rows["step"] == 0) & ~rows["variant"].map(is_variant)]
+    one_shot = rows[(rows["step"] == 0) & ~are_variants(rows["variant"])]
     kept = [*BASELINES, "input", "ceiling_truth", "ceiling_frame"]
     metrics = one_shot[one_shot["variant"].isin(kept)].groupby("variant", sort=False)["psnr"].mean()
     told = ("scale", "dataset", "seeds", "T", "pinholes", "score_against", "git_commit")
@@ -152,7 +152,7 @@ def _experiment(name: str, root: Path) -> Any:
         f"loop {loop['name']}": {k: v for k, v in loop.items() if k != "name"} for loop in confirmation["loops"]
     }
     numbers = {f"PSNR of {variant}": float(value) for variant, value in metrics.items()}
-    return Run(name, settings, numbers, rows[rows["variant"].map(is_variant)])
+    return Run(name, settings, numbers, rows[are_variants(rows["variant"])])
 
 
 def _of_mlflow(run_id: str, root: Path) -> tuple[str, str]:
