@@ -149,8 +149,11 @@ def test_mlflows_pages_show_nested_runs_and_a_comparison(browser, tmp_path):
         _, asked = watched(page)
         wait_for(f"{here}/health")
         page.goto(f"{here}/#/experiments/{experiment}/runs")
-        page.get_by_role("link", name="unet", exact=True).first.wait_for(timeout=90_000)
-        page.get_by_text("unet 1", exact=True).first.wait_for(timeout=90_000)
+        study = page.get_by_role("link", name="unet", exact=True)
+        study.first.wait_for(timeout=90_000)
+        assert page.get_by_role("link", name="unet 1", exact=True).count() == 0, "trials are folded below their study"
+        page.locator(".ag-cell-wrapper", has=study).locator("button").first.click()
+        page.get_by_role("link", name="unet 1", exact=True).first.wait_for(timeout=90_000)
         page.goto(f'{here}/#/compare-runs?runs={json.dumps(trials)}&experiments=["{experiment}"]')
         page.get_by_text("Parallel Coordinates Plot").first.wait_for(timeout=90_000)
         page.locator(".js-plotly-plot").first.wait_for(timeout=90_000)
