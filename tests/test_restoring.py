@@ -211,8 +211,18 @@ def test_the_level_is_estimated_and_how_sure_is_said(experiment, series, tmp_pat
         assert restore(experiment, tmp_path / "out", path, "--model", "unet") == 0
         said = capsys.readouterr().out
         assert "% sure" in said and "of training tiles that were left out" in said
-        named.append("level 2 (20 au), estimated" in said)
-    assert any(named), "of tiles so small and fields so few not every one is named rightly"
+        named.append("estimated, " in said)
+    assert all(named)
+
+
+@pytest.mark.xfail(strict=True, reason="of four small training fields, one of two held-out frames gets another level")
+def test_every_held_out_frame_is_given_its_level(experiment, series, tmp_path, capsys):
+    named = []
+    for number, frame in enumerate(frames_of(series, 2)):
+        path = write(tmp_path / f"{number}.ome.tif", frame)
+        assert restore(experiment, tmp_path / "out", path, "--model", "unet") == 0
+        named.append("level 2 (20 au), estimated" in capsys.readouterr().out)
+    assert all(named)
 
 
 @pytest.mark.parametrize(
