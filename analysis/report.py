@@ -20,6 +20,7 @@ from analysis.measures import BAND_NAMES, MeasuresTable, laid_out, measures
 from analysis.overhead import Account, account
 from analysis.samples import samples_sentences
 from analysis.smoothness import path_groups, path_rows, path_sentence, read_path
+from analysis.summary import summary
 from analysis.table import Row, gap_rows, gap_table
 from analysis.trajectories import (
     Confirmation,
@@ -54,8 +55,8 @@ __all__ = ["gap_table", "write_report"]
 def write_report(root: Path | str, experiment: str) -> Path:
     """Writes <root>/<experiment>/report/ from what the run left, and returns the path of its index.html.
 
-    index.html, gap.csv and the tables of its sections, trials.parquet, trajectories.parquet, figures/*.png, each with
-    the numbers it shows.
+    index.html, summary.md (its sentence, figure and table), gap.csv and the tables of its sections, trials.parquet,
+    trajectories.parquet, figures/*.png, each with the numbers it shows.
     ValueError where the experiment was not confirmed.
     """
     root = Path(root)
@@ -85,11 +86,17 @@ def write_report(root: Path | str, experiment: str) -> Path:
         drawn |= reasons.drawn if reasons else {}
         far = how_far(root, confirmation, gap, trajectories, trials, folder)
         setting = which_setting(root, experiment, confirmation, trials, folder)
+        final_step = int(gap["step"].max())
+        rows = {metric: gap_rows(gap, final_step, trajectories, metric) for metric in ("psnr", "psnr_ri")}
+        said = [facts.headline(rows["psnr"], rows["psnr_ri"], blind), *([reasons.sentence] if reasons else [])]
+        (folder / "summary.md").write_text(
+            summary(confirmation, rows["psnr"], rows["psnr_ri"], trajectories, said, blind), encoding="utf-8"
+        )
         page = folder / "index.html"
         page.write_text(
             _page(
                 *(confirmation, gap, trajectories, one_step, space, path, trials, drawn | setting.drawn),
-                *(account(root, experiment), far, setting),
+                *(account(root, experiment), far, setting, rows, said[0]),
                 samples_sentences(samples),
                 facts.classical_settings(next(iter(classical.values()), {})),
                 laid_out(measured),
@@ -113,14 +120,14 @@ def _page(
     time: Account | None,
     far: HowFar,
     setting: Settings,
+    rows: Mapping[str, list[Row]],
+    headline: str,
     samples: list[str],
     classical: list[str],
     measured: MeasuresTable | None,
     reasons: Why | None,
     viewed: dict[str, Any] | None,
 ) -> str:
-    final_step = int(gap["step"].max())
-    rows = {metric: gap_rows(gap, final_step, trajectories, metric) for metric in ("psnr", "psnr_ri")}
     first = trajectories[trajectories["step"] == 0]
     one_shot = (*one_shot_methods(), "input", "autoencoded", "ceiling_frame", "ceiling_truth")
     means = first.groupby("variant")[["psnr", "psnr_ri", "ssim"]].mean()
@@ -137,7 +144,7 @@ def _page(
         gate=gate(trajectories, confirmation["score_against"]),
         groups=facts.groups(space),
         path=(path_sentence(path), path_groups(path), path_rows(path)),
-        headline=facts.headline(rows["psnr"], rows["psnr_ri"], chosen_is_blind(confirmation)),
+        headline=headline,
         diverged={metric: _diverged(found, means, metric) for metric, found in rows.items()},
         blind=chosen_is_blind(confirmation),
         loops=_loops(confirmation),

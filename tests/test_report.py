@@ -65,7 +65,7 @@ def test_everything_is_written(written):
         "alpha_schedules",
     )
     assert found == {
-        *("index.html", "gap.csv", "measures.csv", "path.csv", "trials.parquet", "trajectories.parquet"),
+        *("index.html", "summary.md", "gap.csv", "measures.csv", "path.csv", "trials.parquet", "trajectories.parquet"),
         *(f"{name}.csv" for name in TABLES),
         *(f"figures/{name}.{end}" for name in names for end in ("png", "csv")),
         *("figures/latent_space.png", "figures/latent_space.csv"),
