@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmarks import engine
+from benchmarks import engine, restoring
 from benchmarks.plain_tune import chains
 from benchmarks.sweeps import executions_of, points_of, read_sweep, shared_by_all
 from studies.executions import check, nested, ranges_of
@@ -67,3 +68,12 @@ def measured(root: Path, ways: str, slots: int) -> dict[str, Any]:
     record = json.loads(out.read_text())
     assert not record["problems"] and record["shortened"] and ",".join(record["ways"]) == ways
     return record["ways"]
+
+
+def test_a_seam_at_a_border_of_tiles_is_seen_and_a_fields_edge_is_none() -> None:
+    fields = np.random.default_rng(0).normal(size=(3, 128, 128)).cumsum(1).cumsum(2)
+    image = restoring.mosaic(fields, 1024)
+    assert image.shape == (1024, 1024) and np.allclose(image[:20, :20], fields[0, 102:122, 102:122])
+    assert restoring.step_at_borders(image, 512) == pytest.approx(1, abs=0.2)
+    image[512:] += 0.5 * np.ptp(image)
+    assert restoring.step_at_borders(image, 512) > 3
