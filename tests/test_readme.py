@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from analysis import summary
+from analysis.variants import degrader, title
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -42,6 +46,24 @@ def test_the_tree_names_folders_that_are_there():
     assert tree is not None
     for name in re.findall(r"^(\S+)", tree.group(1), flags=re.M):
         assert (ROOT / name).exists(), name
+
+
+def test_what_the_table_says_are_the_numbers_behind_its_figure():
+    block = README[README.index(summary.BEGIN) : README.index(summary.END)]
+    (figure,) = re.findall(r"!\[[^]]+\]\((docs/[^)]+)\.png\)", block)
+    means = pd.read_csv(ROOT / f"{figure}.csv").set_index(["variant", "step"])["psnr"].sort_index()
+    names = {(degrader(name), title(name, False)): name for name in means.index.unique("variant")}
+    group, checked = "", 0
+    for line in block.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| **"):
+            headings = {heading: of for of, heading in summary.GROUPS.items()}
+            group = "chosen" if checked == 0 else headings[cells[0].strip("*")]
+        elif group and " → " in line:
+            steps = means[names[group, cells[0]]]
+            assert cells[1] == f"{steps.iloc[0]:.1f} → {steps.iloc[-1]:.1f}", line
+            checked += 1
+    assert checked >= 20
 
 
 @pytest.mark.slow
