@@ -87,8 +87,8 @@ def begun(configurations: Sequence[Configuration], T: int) -> tuple[Configuratio
     """
     result: list[Configuration] = []
     for one in configurations:
-        below = range(one.starts_at(T) - 1, 0, -1) if one.lower_starts else ()
-        name = one.name or one.variant
+        start, name = one.starts_at(T), one.name or one.variant
+        below = range(start - 1, 0, -1) if one.lower_starts else ()
         result.append(one)
         result += [dataclasses.replace(one, start=s, lower_starts=False, name=f"{name}_from_{s}") for s in below]
     require_names(result)
