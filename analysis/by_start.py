@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analysis import figures
 from analysis.starts import with_start, without_start
@@ -18,6 +19,7 @@ COLUMNS = (*("variant", "start", "metric", "baseline", "gap", "ci_low", "ci_high
 NAME = "gap_by_start"
 ALT = {NAME: "Gap of each loop's end to each baseline against the level that the loop began at, with intervals"}
 MARKERS = {"unet": "o", "nafnet": "s", "hdn": "^"}
+DEEP_DB = 25.0  # below the baseline: what ends lower leaves the axes
 APART = 0.09  # of a level, between the baselines' marks
 PANELS_IN_A_ROW = 3
 
@@ -94,7 +96,6 @@ def start_figure(table: pd.DataFrame) -> Figure:
                 markersize=4,
                 linewidth=1.4,
                 capsize=2,
-                label=f"to {title(baseline)}",
             )
         axes.set_title(title(name), fontsize=11, loc="left")
         axes.set_xticks(starts)
@@ -107,8 +108,13 @@ def start_figure(table: pd.DataFrame) -> Figure:
         axes.set_xlabel("level t that the loop begins at")
     for axes in grid[:, 0]:
         axes.set_ylabel("gap at the end (dB)")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    if grid[0, 0].get_ylim()[0] < -DEEP_DB:  # a loop that diverged leaves the axes; its numbers are in the table
+        grid[0, 0].set_ylim(bottom=-DEEP_DB)
+    handles = [
+        Line2D([], [], color="#444444", linestyle=figures.LINES[one][1], marker=MARKERS[one], label=f"to {title(one)}")
+        for one in baselines
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from planted_experiment import ENDS as ENDS_FROM_T
 from planted_experiment import UNET, plant
 
 from analysis import gap
@@ -63,7 +64,7 @@ def test_a_table_without_starts_is_one_of_loops_from_the_top():
 def test_a_start_without_scores_of_a_baseline_is_refused():
     table = by_hand()
     lacking = table[~((table["variant"] == "hdn") & (table["level"] == 1))]
-    with pytest.raises(ValueError, match=r"Loops from level 1 need baselines there, but hdn has no scores\."):
+    with pytest.raises(ValueError, match=r"A loop from level 1 needs a baseline there, but hdn has no scores\."):
         gap.gaps(lacking)
 
 
@@ -102,7 +103,8 @@ def test_the_sentence_says_from_which_level_on_a_loop_no_longer_trails():
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     root = tmp_path_factory.mktemp("results")
-    return write_report(root, plant(root, seeds=(1, 2, 3), lower=LOWER))
+    few = {name: ENDS_FROM_T[name] for name in (*LOWER, "stop", "direct_anchored", "teacher_forced")}
+    return write_report(root, plant(root, seeds=(1, 2, 3), variants=few, lower=LOWER))
 
 
 def test_the_report_shows_the_gap_by_start(report):
@@ -141,3 +143,9 @@ def test_without_lower_starts_there_is_no_such_section():
     assert several[["variant", "start"]].drop_duplicates().to_numpy().tolist() == [["direct", 2], ["direct", 1]]
     (axes,) = start_figure(several).axes
     assert len(axes.containers) == 2, "a line per baseline"
+
+
+def test_a_loop_that_diverged_leaves_the_axes():
+    (axes,) = start_figure(rows_of({3: (-300.0, "undecided"), 2: (np.nan, "undecided"), 1: (0.9, "beats")})).axes
+    assert axes.get_ylim()[0] == -25 and axes.get_ylim()[1] > 1
+    assert axes.get_xlim()[0] > axes.get_xlim()[1], "the haziest first"
