@@ -19,7 +19,7 @@ COLUMNS = (*("variant", "start", "metric", "baseline", "gap", "ci_low", "ci_high
 NAME = "gap_by_start"
 ALT = {NAME: "Gap of each loop's end to each baseline against the level that the loop began at, with intervals"}
 MARKERS = {"unet": "o", "nafnet": "s", "hdn": "^"}
-DEEP_DB = 25.0  # below the baseline: what ends lower leaves the axes
+DEEP_DB = 60.0  # below the baseline: what ends lower leaves the axes
 APART = 0.09  # of a level, between the baselines' marks
 PANELS_IN_A_ROW = 3
 
@@ -73,12 +73,15 @@ def start_sentences(table: pd.DataFrame) -> list[str]:
 
 
 def start_figure(table: pd.DataFrame) -> Figure:
-    """The gap with its interval against the start level, one panel per variant, one line per baseline."""
+    """The gap with its interval against the start level, one panel per variant, one line per baseline.
+
+    The panels have scales of their own: one loop trails by tens of dB where another does by one.
+    """
     names = ordered(table["variant"])
     columns = min(len(names), PANELS_IN_A_ROW)
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(max(4.0 * columns, 5.5), 3.3 * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
     starts = sorted(table["start"].unique())
     baselines = _present(table)
     for axes, name in zip(grid.flat, names, strict=False):
@@ -97,6 +100,8 @@ def start_figure(table: pd.DataFrame) -> Figure:
                 linewidth=1.4,
                 capsize=2,
             )
+        if axes.get_ylim()[0] < -DEEP_DB:  # a loop that diverged leaves the axes; its numbers are in the table
+            axes.set_ylim(bottom=-DEEP_DB)
         axes.set_title(title(name), fontsize=11, loc="left")
         axes.set_xticks(starts)
         axes.spines[["top", "right"]].set_visible(False)
@@ -108,8 +113,6 @@ def start_figure(table: pd.DataFrame) -> Figure:
         axes.set_xlabel("level t that the loop begins at")
     for axes in grid[:, 0]:
         axes.set_ylabel("gap at the end (dB)")
-    if grid[0, 0].get_ylim()[0] < -DEEP_DB:  # a loop that diverged leaves the axes; its numbers are in the table
-        grid[0, 0].set_ylim(bottom=-DEEP_DB)
     handles = [
         Line2D([], [], color="#444444", linestyle=figures.LINES[one][1], marker=MARKERS[one], label=f"to {title(one)}")
         for one in baselines
@@ -129,7 +132,7 @@ def _sentence(variant: str, table: pd.DataFrame) -> str:
     hardest = finite.loc[finite.groupby("start")["gap"].idxmin()].sort_values("start", ascending=False)
     rows = hardest.to_dict("records")
     highest, lowest = rows[0], rows[-1]
-    ends = f"{_told(highest)} from t = {highest['start']}, {_told(lowest)} from t = {lowest['start']}"
+    ends = f"{_told(highest)} from t = {highest['start']} and {_told(lowest)} from t = {lowest['start']}"
     if int(highest["num_seeds"]) < 3:
         return f"{name} ends {ends}; with fewer than three seeds it is not decided from which levels it trails."
     trails = [int(row["start"]) for row in rows if row["verdict"] == "trails"]
