@@ -29,7 +29,7 @@ class ByStart(NamedTuple):
 
     sentences: list[str]
     starts: list[int]  # the highest first
-    rows: list[tuple[str, list[tuple[str, dict[int, Mapping[str, Any]]]]]]  # variant → baseline → start → gap
+    rows: list[tuple[str, list[tuple[str, dict[int, dict[Any, Any]]]]]]  # variant → baseline → start → gap
     drawn: dict[str, Path]
 
 
