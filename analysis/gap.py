@@ -1,7 +1,8 @@
 """How far each way to iterate lies from each baseline, with an honest interval.
 
 A gap is paired per field of view: variant minus the baseline's prediction from x_T, in dB, positive where the variant
-is better. Fields and seeds are crossed (every seed's networks see every field); what that asks for, crossed.py has.
+is better; of a loop that begins at a lower level, minus the prediction from the image there. Fields and seeds are
+crossed (every seed's networks see every field); what that asks for, crossed.py has.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.crossed import CONFIDENCE, bootstrap_p, holm, interval
+from analysis.starts import with_start
 from analysis.variants import BASELINES, are_variants
 
 __all__ = ["COLUMNS", "gap_between", "gaps", "holm", "interval", "p_values", "verdict"]
@@ -20,7 +22,7 @@ METRICS = ("psnr", "psnr_ri")
 MARGIN_DB = 0.1  # gaps smaller than this are a tie
 COLUMNS = (
     *("variant", "step", "level", "metric", "baseline", "gap", "ci_low", "ci_high", "p_holm"),
-    *("num_fovs", "num_seeds", "verdict"),
+    *("num_fovs", "num_seeds", "verdict", "start"),
 )
 
 
@@ -29,8 +31,9 @@ def gaps(
 ) -> pd.DataFrame:
     """The gap table: every variant at every step against every baseline, columns COLUMNS.
 
-    metrics: columns of the trajectories, each higher where it is better; the margin is in their unit. Holm's correction
-    covers all variants and baselines at the final step, per metric; elsewhere p_holm is NaN.
+    metrics: columns of the trajectories, each higher where it is better; the margin is in their unit. start: the level
+    that the loop began at. Holm's correction covers all variants and baselines at the final step of the loops from T,
+    per metric; elsewhere p_holm is NaN.
     """
     cells, differences = paired(trajectories, metrics)
     num_seeds, num_fields = differences.shape[1:]
@@ -60,8 +63,9 @@ def p_values(differences: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def at_last_step(cells: pd.DataFrame) -> np.ndarray:
-    """Which comparisons are tested: those at each variant's last step."""
-    return (cells["step"] == cells.groupby("variant")["step"].transform("max")).to_numpy()
+    """Which comparisons are tested: those at each variant's last step, of the loops that begin at T."""
+    is_last = cells["step"] == cells.groupby("variant")["step"].transform("max")
+    return (is_last & (cells["start"] == cells["start"].max())).to_numpy()
 
 
 def gap_between(
@@ -98,21 +102,28 @@ def verdict(low: float, high: float, p_holm: float, num_seeds: int, margin_db: f
 
 def paired(trajectories: pd.DataFrame, metrics: Sequence[str] = METRICS) -> tuple[pd.DataFrame, np.ndarray]:
     """What is compared, one row per comparison, and the gaps of each, (C, S, F)."""
+    trajectories = with_start(trajectories)
     present = set(trajectories["variant"].unique())
     baselines = [name for name in BASELINES if name in present]
     if not baselines:
         raise ValueError(f"A trajectory table must hold one of the baselines {BASELINES}, but has none.")
-    first = trajectories[trajectories["step"] == 0]
     variants = trajectories[are_variants(trajectories["variant"])]
+    begun_at = trajectories["level"].isin(variants["start"].unique())
+    one_shot = trajectories[trajectories["variant"].isin(baselines) & begun_at]
     cells, differences = [], []
     for metric in metrics:
-        of_baselines = _crossed(first[first["variant"].isin(baselines)], ["variant"], metric)
-        of_variants = _crossed(variants, ["variant", "step", "level"], metric)
+        of_baselines = _crossed(one_shot, ["variant", "level"], metric)
+        of_variants = _crossed(variants, ["variant", "step", "level", "start"], metric)
         if not of_variants.columns.equals(of_baselines.columns):
             raise ValueError("Variants and baselines must be scored on the same fields with the same seeds.")
         shape = [len(of_baselines.columns.unique(name)) for name in ("seed", "field")]
         for baseline in baselines:
-            gap = of_variants.to_numpy() - of_baselines.loc[baseline].to_numpy()
+            starts = [(baseline, start) for start in of_variants.index.get_level_values("start")]
+            if missing := next((pair for pair in starts if pair not in of_baselines.index), None):
+                raise ValueError(
+                    f"A loop from level {missing[1]} needs a baseline there, but {baseline} has no scores."
+                )
+            gap = of_variants.to_numpy() - of_baselines.loc[starts].to_numpy()
             differences.append(gap.reshape(-1, *shape))
             cells.append(of_variants.index.to_frame(index=False).assign(metric=metric, baseline=baseline))
     return pd.concat(cells, ignore_index=True), np.concatenate(differences)

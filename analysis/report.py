@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from analysis import facts
+from analysis import by_start, facts
 from analysis.drawing import ALT, draw, draw_spectra, first_field, source_and_best
 from analysis.gap import gaps
 from analysis.gate import gate
@@ -20,6 +20,7 @@ from analysis.measures import BAND_NAMES, MeasuresTable, laid_out, measures
 from analysis.overhead import Account, account
 from analysis.samples import samples_sentences
 from analysis.smoothness import path_groups, path_rows, path_sentence, read_path
+from analysis.starts import from_T
 from analysis.summary import summary
 from analysis.table import Row, gap_rows, gap_table
 from analysis.trajectories import (
@@ -61,21 +62,23 @@ def write_report(root: Path | str, experiment: str) -> Path:
     """
     root = Path(root)
     confirmation = read_confirmation(root, experiment)
-    trajectories = read_trajectories(root, confirmation)
+    of_all_starts = read_trajectories(root, confirmation)
+    trajectories = from_T(of_all_starts)
     one_step = read_one_step_errors(root, confirmation)
     space = read_latent_space(root, confirmation)
     path = read_path(root, confirmation)
     images = read_examples(root, confirmation)
     trials = read_trials(root, experiment)
     samples, classical = (read_records(root, confirmation, name) for name in ("hdn_samples", "classical"))
-    gap = gaps(trajectories)
+    gap_of_all_starts = gaps(of_all_starts)
+    gap = from_T(gap_of_all_starts)
     measured = measures(trajectories, read_refused(root, confirmation))
     folder = root / experiment / "report"
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        gap.to_csv(folder / "gap.csv", index=False)
+        gap_of_all_starts.to_csv(folder / "gap.csv", index=False)
         measured.to_csv(folder / "measures.csv", index=False)
-        trajectories.to_parquet(folder / "trajectories.parquet", index=False)
+        of_all_starts.to_parquet(folder / "trajectories.parquet", index=False)
         trials.to_parquet(folder / "trials.parquet", index=False)
         if len(path):
             path.drop(columns="fields").to_csv(folder / "path.csv", index=False)
@@ -84,6 +87,8 @@ def write_report(root: Path | str, experiment: str) -> Path:
         drawn |= draw_spectra(trajectories, gap, folder / "figures", blind)
         reasons = why(root, confirmation, gap, trajectories, folder / "figures")
         drawn |= reasons.drawn if reasons else {}
+        starts = by_start.by_start(gap_of_all_starts, folder / "figures")
+        drawn |= starts.drawn if starts else {}
         far = how_far(root, confirmation, gap, trajectories, trials, folder)
         setting = which_setting(root, experiment, confirmation, trials, folder)
         final_step = int(gap["step"].max())
@@ -101,6 +106,7 @@ def write_report(root: Path | str, experiment: str) -> Path:
                 facts.classical_settings(next(iter(classical.values()), {})),
                 laid_out(measured),
                 reasons,
+                starts,
                 viewer(images, first_field(trajectories), shown=source_and_best(trajectories, gap, blind)[1]),
             ),
             encoding="utf-8",
@@ -126,6 +132,7 @@ def _page(
     classical: list[str],
     measured: MeasuresTable | None,
     reasons: Why | None,
+    starts: by_start.ByStart | None,
     viewed: dict[str, Any] | None,
 ) -> str:
     first = trajectories[trajectories["step"] == 0]
@@ -156,7 +163,7 @@ def _page(
         steps=_by_step(trajectories, gap),
         levels=sorted(gap["level"].unique(), reverse=True),
         pictures={name: _inlined(path) for name, path in drawn.items()},
-        alt=ALT | ALT_OF_WHY | setting.alt,
+        alt=ALT | ALT_OF_WHY | setting.alt | by_start.ALT,
         how_far=far,
         setting=setting,
         chosen=[_choice(study, choice) for study, choice in confirmation.get("chosen", {}).items()],
@@ -167,6 +174,7 @@ def _page(
         measured=measured,
         band_names=BAND_NAMES,
         why=reasons,
+        starts=starts,
         viewer=as_json(viewed) if viewed else "",
         viewer_script=script(),
         minutes=float(confirmation.get("seconds") or 0) / 60,

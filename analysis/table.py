@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from analysis.starts import from_T
 from analysis.variants import BASELINES, degrader, ordered, title
 
 
@@ -21,7 +22,11 @@ class Row(NamedTuple):
 def gap_rows(
     gap: pd.DataFrame, final_step: int, trajectories: pd.DataFrame | None = None, metric: str = "psnr"
 ) -> list[Row]:
-    """The rows of the gap table at `final_step`, or at a variant's own last step where that comes earlier."""
+    """The rows of the gap table at `final_step`, or at a variant's own last step where that comes earlier.
+
+    Of the loops from T alone.
+    """
+    gap = from_T(gap)
     chosen = gap[(gap["metric"] == metric) & (gap["step"] <= final_step)]
     last = chosen.groupby("variant")["step"].max()
     rows = []

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
+from analysis.starts import with_start
 from dehazing.pipeline.store import open_store
 
 Confirmation = dict[str, Any]  # confirm.json as it stands
@@ -28,10 +29,10 @@ def read_confirmation(root: Path | str, experiment: str) -> Confirmation:
 
 
 def read_trajectories(root: Path | str, confirmation: Confirmation) -> pd.DataFrame:
-    """One row per variant x seed x field x step: seed, variant, field, step, level and every metric.
+    """One row per variant x seed x field x step: seed, variant, field, step, level, start and every metric.
 
-    Step k = 0 … T - 1 is the prediction at level t = T - k. The baselines, the input and the ceilings are in
-    `variant` too. What every metric is, dehazing/stages/scores.py tells.
+    Step k = 0 … start - 1 is the prediction at level t = start - k; start is T but for the loops that begin lower. The
+    baselines, the input and the ceilings are in `variant` too. What every metric is, dehazing/stages/scores.py tells.
     """
     store = open_store(root)
     tables = []
@@ -41,7 +42,7 @@ def read_trajectories(root: Path | str, confirmation: Confirmation) -> pd.DataFr
         tables.append(table)
     if not tables:
         raise ValueError("A report needs at least one confirmed seed, but the experiment has none.")
-    return pd.concat(tables, ignore_index=True)
+    return with_start(pd.concat(tables, ignore_index=True))
 
 
 def read_refused(root: Path | str, confirmation: Confirmation) -> dict[str, str]:

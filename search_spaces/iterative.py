@@ -22,7 +22,8 @@ RANGES: dict[str, dict[str, Any]] = {
     # nuisance: none, the networks are frozen
 }
 NUISANCE: tuple[str, ...] = ()
-# fixed: the degrader and the domain, those of the study that this one builds on; the split, set by the study
+# fixed: the degrader and the domain, those of the study that this one builds on; the split, set by the study; the
+# start, which is T in a search
 
 
 def space(trial: Trial, ranges: Ranges = RANGES) -> None:

@@ -101,9 +101,10 @@ def instances(
 def attributed_loops(loops: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Those whose error is attributed to modules and levels: the source's loop, `direct`, with every degrader.
 
-    Not with the control in pixels, whose networks take several times as long.
+    Not with the control in pixels, whose networks take several times as long, and from T alone.
     """
-    plain = [loop for loop in loops if loop["variant"] == "direct" and loop.get("match", "none") == "none"]
+    from_T = [{key: value for key, value in loop.items() if key != "lower_starts"} for loop in loops]
+    plain = [loop for loop in from_T if loop["variant"] == "direct" and loop.get("match", "none") == "none"]
     return [loop for loop in plain if loop["name"] == "direct" or loop.get("domain", "latents") == "latents"]
 
 
@@ -151,7 +152,7 @@ def loop_configurations(
     settings: (variant, reference, match) → its best searched settings; a variant that was not searched takes the
     defaults. domains: of the chosen degraders by study, and of their controls. A combination is run with each of its
     references; what was searched with matched moments stands, as "…_matched" or "…_matched_of_field", beside the
-    variant's own form.
+    variant's own form. The study's `starts` begin at every lower level, too, with the chosen degrader, unmatched.
     """
     of_chosen = domains.get(study.upstreams.get("degrader", ""), "latents")
     lists = {"degrader": list(VARIANTS), **{control: list(names) for control, names in study.controls.items()}}
@@ -171,6 +172,8 @@ def loop_configurations(
                     chosen |= {"name": f"{chosen['name']}_{role}", "domain": domains[role]}
                     if variant not in WITHOUT_G:
                         chosen["degrader"] = role
+                elif variant in study.starts and match == "none":
+                    chosen["lower_starts"] = True
                 result.append(chosen if role != "degrader" else in_domain(chosen, of_chosen))
     return result
 

@@ -290,7 +290,7 @@ def study_key(study: Study, experiment: str, dataset: str, seed: int, upstreams:
     The budgets are not part of it, so that a larger one goes on where a smaller one ended.
     """
     asked = to_mapping(study)
-    for key in ("question", "controls", "choose", "upstreams", *BUDGET):
+    for key in ("question", "controls", "starts", "choose", "upstreams", *BUDGET):
         del asked[key]
     asked["space"] = ranges_of(study)
     asked["joint"] = {role: part["config"] for role, part in asked["joint"].items()}

@@ -134,7 +134,7 @@ class Work:
             else:
                 self._check_intensities(image, channel, choice.level)
                 gains.append(SAME)
-        if self.found.configuration is not None and any(choice.level < self.seen.T for choice in choices):
+        if (loop := self.found.configuration) and not loop.lower_starts and any(c.level < self.seen.T for c in choices):
             self._say(f"{self.found.label} was confirmed from level {self.seen.T} on; here it begins below")
         levels = ", ".join(dict.fromkeys(self.seen.name(choice.level) for choice in choices))
         how = f"Restored by {self.found.label} of {self.found.origin}, from {levels}."

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dehazing.inference import VARIANTS
 from dehazing.stages import KINDS
 from dehazing.strict import nearest
 from studies.metrics import METRICS
@@ -89,8 +90,8 @@ class Study:
     by parameter; what a point leaves out is sampled. controls: instances trained beside the chosen one at
     confirmation, with the chosen settings but for these. scheduler: stopping trials early, by successive halving (asha)
     or against the median of those before, after `grace_epochs`. batch: trials of the stage `iterative` that one process
-    evaluates together. Besides num_trials, max_hours (of wall time, over all runs) and max_gpu_hours (of the trials)
-    end the asking for more trials.
+    evaluates together. starts: its variants that the confirmation begins at every lower level, too. Besides num_trials,
+    max_hours (of wall time, over all runs) and max_gpu_hours (of the trials) end the asking for more trials.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Study:
     space: Mapping[str, Any] = field(default_factory=dict)
     points: tuple[Mapping[str, Any], ...] = ()
     controls: Mapping[str, Any] = field(default_factory=dict)
+    starts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -132,6 +134,7 @@ class Study:
                 )
         self._check_roles()
         self._check_budget()
+        self._check_starts()
         if len(metrics) > 1 and (self.choose is None or self.choose.metric not in metrics):
             raise ValueError(
                 f"several objectives need `choose: {{metric: …, within: …}}` with one of {', '.join(metrics)}."
@@ -157,6 +160,13 @@ class Study:
                 raise ValueError(
                     f"the role `{role}` must be filled by a study (`upstreams`) or searched (`joint`), but is both."
                 )
+
+    def _check_starts(self) -> None:
+        if self.starts and self.kind != "iterative":
+            raise ValueError(f"`starts` must be empty for {self.kind}, as loops alone begin at a level.")
+        for name in self.starts:
+            if name not in VARIANTS:
+                raise ValueError(f"`starts`: there is no variant `{name}`; the nearest is `{nearest(name, VARIANTS)}`.")
 
     def _check_budget(self) -> None:
         for key, low in (("grace_epochs", 1), ("batch", 1), ("max_hours", 0.0), ("max_gpu_hours", 0.0)):

@@ -50,8 +50,11 @@ ENDS = {  # PSNR of the last prediction; all start at 31.5
 START = 31.5
 
 
-def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, records=True, **changes):
-    """Publishes one iterative execution per seed below `root`, writes confirm.json and trials.json."""
+def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, records=True, lower=None, **changes):
+    """Publishes one iterative execution per seed below `root`, writes confirm.json and trials.json.
+
+    lower: variant → start below T → its gap to the UNet there, at its end.
+    """
     store = Store(root)
     addresses = {}
     for seed in seeds:
@@ -59,7 +62,7 @@ def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, re
         store.publish(
             addresses[str(seed)],
             {
-                "evaluation.parquet": _parquet(evaluation(seed, T, num_fields, variants)),
+                "evaluation.parquet": _parquet(evaluation(seed, T, num_fields, variants, lower or {})),
                 "one_step.json": json.dumps(_one_step(seed, T)).encode(),
                 "latent_space.json": json.dumps(latent_space(T)).encode(),
                 "path.json": json.dumps(path(T, num_fields)).encode(),
@@ -143,7 +146,7 @@ def path(T, num_fields, latents=1.1, pixels=1.3):
     return records
 
 
-def evaluation(seed, T, num_fields, variants):
+def evaluation(seed, T, num_fields, variants, lower=()):
     rng = np.random.default_rng(seed)
     rows = []
     for f in range(num_fields):
@@ -152,7 +155,8 @@ def evaluation(seed, T, num_fields, variants):
         def add(name, step, level, mean, drift=np.nan, field=field, f=f):
             psnr = mean + field + rng.normal(0, 0.1)
             rows.append(
-                {"variant": name, "field": f"field-{f:02d}", "step": step, "level": level, "psnr": psnr}
+                {"variant": name, "field": f"field-{f:02d}", "step": step, "level": level, "start": level + step}
+                | {"psnr": psnr}
                 | {"psnr_ri": psnr + 0.2, "ssim": psnr / 40, "mse": 10 ** (-psnr / 10)}
                 | {f"band_{k}": 0.05 * (k + 1) for k in range(4)}
                 | {f"power_{k}": 1 - 0.1 * k for k in range(4)}
@@ -173,6 +177,10 @@ def evaluation(seed, T, num_fields, variants):
                 share = k / max(T - 1, 1)
                 latent = np.nan if name.endswith("pixels") else 0.3 + 0.1 * share * (START + 1 - end)
                 add(name, k, T - k, START + (end - START) * share**0.7, latent)
+        for name in lower:
+            for start, gap in lower[name].items():
+                for k in range(start):
+                    add(f"{name}_from_{start}", k, start - k, UNET + T - start + gap - (start - 1 - k), 0.3)
     for f, name in product(range(num_fields), CLASSICAL):
         row = next(row for row in rows if row["variant"] == "input" and row["field"] == f"field-{f:02d}")
         psnr = row["psnr"] - INPUT + CLASSICAL[name]

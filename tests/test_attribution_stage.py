@@ -204,6 +204,8 @@ def test_what_cannot_be_attributed_is_refused():
         Config((Configuration("refine_G"),))
     with pytest.raises(ValueError, match="must have a name of its own"):
         Config((Configuration(), Configuration()))
+    with pytest.raises(ValueError, match=r"A loop must begin at T .*, but 'direct_from_2' may not"):
+        Config((Configuration(start=2),))
     with pytest.raises(ValueError, match="`perturbation > 0`"):
         Config(perturbation=0.0)
     assert attribution.needs(Config(LOOPS[2:3])) == ("hvae", "restorer_pixels", "pixels")

@@ -8,16 +8,22 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
 import torch
 
+from benchmarks.prefixes import distinct_calls
+from dehazing import inference, metrics, schedules
 from dehazing.data.archive import load_series, save_series
+from dehazing.data.latents import at_level
 from dehazing.data.series import Field, Imaging, Series
+from dehazing.moments import matched, moments_of
 from dehazing.pipeline.execute import execute
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.stage import Context
 from dehazing.pipeline.store import Store
-from dehazing.stages import fields, iterative, weights
+from dehazing.stages import fields, iterative, loops, weights
 from dehazing.stages.iterative import Config, Configuration, joined
+from dehazing.stages.loop_domain import LoopDomain
 from dehazing.stages.scores import FULL
 
 pytestmark = pytest.mark.slow
@@ -62,6 +68,8 @@ CONFIGURATIONS = [
     Configuration("direct", degrader="pixels", domain="pixels", match="moments"),
     Configuration("bridge", domain="pixels", match="moments_of_field"),
     Configuration("combine_z", LINEAR, match="moments_of_field", degrader="anchored"),
+    Configuration("direct", start=2),
+    Configuration("combine_z0", CONSTANT, lower_starts=True),
 ]
 
 
@@ -129,7 +137,7 @@ def test_a_loop_in_pixels_needs_no_restorer_of_latents_but_where_it_is_shown_bes
 def test_the_chunks_of_fields_change_nothing_but_rounding(upstreams, monkeypatch):
     config = Config(tuple(CONFIGURATIONS[:2]), full=True)
     _, together = alone(upstreams, config)
-    monkeypatch.setattr(iterative, "PIXELS_ON_CPU", 1)
+    monkeypatch.setattr(loops, "PIXELS_ON_CPU", 1)
     _, one_by_one = alone(upstreams, config)
     assert one_by_one == pytest.approx(together, abs=1e-4)
 
@@ -137,7 +145,7 @@ def test_the_chunks_of_fields_change_nothing_but_rounding(upstreams, monkeypatch
 def test_latents_that_are_computed_together_give_the_same_but_for_rounding(upstreams, monkeypatch):
     config = joined([Config((one,), full=True) for one in CONFIGURATIONS])
     _, one_by_one = alone(upstreams, config)
-    monkeypatch.setattr(iterative, "_bounds", lambda x, num: (2, 4))  # as on a GPU
+    monkeypatch.setattr(loops, "_bounds", lambda x, num: (2, 4))  # as on a GPU
     files, together = alone(upstreams, config)
     assert together == pytest.approx(one_by_one, abs=1e-4)
     assert len(files) == 7
@@ -211,13 +219,134 @@ def test_calls_are_counted_as_they_are_made(upstreams, monkeypatch):
             return super().R(z_t, t)
 
     monkeypatch.setattr(iterative, "LoopDomain", Counted)
-    monkeypatch.setattr(iterative, "PIXELS_ON_CPU", 2**30)  # all fields in one chunk
+    monkeypatch.setattr(loops, "PIXELS_ON_CPU", 2**30)  # all fields in one chunk
     batch = stage(upstreams, joined([Config((c,)) for c in CONFIGURATIONS]))
     final = batch.train_epoch()
     assert made["R"] == batch.called["R"] == final["calls/R"]
     assert all(batch.called[name] == final[f"calls/{name}"] for name in ("R", "G", "P"))
     singly = [alone(upstreams, Config((one,)))[1]["calls/R"] for one in CONFIGURATIONS]
     assert max(singly) < final["calls/R"] < sum(singly)
+
+
+BEGUN = [  # whatever is fitted on the levels up to the start, or sees the latent there
+    Configuration("direct"),
+    Configuration("combine_z0", LINEAR, reference="first"),
+    Configuration("combine_both", LINEAR, degrader="anchored"),
+    Configuration("refine_both", num_refinements=1, match="moments_of_field"),
+    Configuration("residual", match="moments"),
+    Configuration("bridge"),
+    Configuration("indi"),
+    Configuration("bridge", domain="pixels", name="bridge_pixels"),
+]
+
+
+def table_of(files):
+    return pd.read_parquet(io.BytesIO(files["evaluation.parquet"]))
+
+
+@pytest.fixture(scope="module")
+def from_every_level(upstreams):
+    """Table and final metrics of BEGUN from every level."""
+    files, final = alone(upstreams, Config(tuple(replace(one, lower_starts=True) for one in BEGUN), full=True))
+    return table_of(files), final, files
+
+
+@pytest.mark.parametrize("start", [1, 2])
+def test_a_loop_from_a_lower_level_is_that_from_the_top_of_the_series_cut_there(upstreams, from_every_level, start):
+    series, folders = upstreams
+    frames = tuple(replace(field, frames=field.frames[: start + 1]) for field in series.fields)
+    per_level = {name: getattr(series, name)[: start + 1] for name in ("pinholes", "offset", "scale")}
+    table, final, _ = from_every_level
+    cut, of_cut = alone((replace(series, fields=frames, **per_level), folders), Config(tuple(BEGUN), full=True))
+    cut = table_of(cut)
+    for one in BEGUN:
+        same = cut[cut["variant"] == one.label].drop(columns="variant")
+        rows = table[table["variant"] == f"{one.label}_from_{start}"][same.columns]
+        assert len(rows) == 5 * start and (rows["start"] == start).all()
+        rows, same = rows.reset_index(drop=True), same.reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows, same, rtol=1e-5, atol=1e-5)
+        gap = final[f"val/gap_db_{one.label}_from_{start}"]
+        assert gap == pytest.approx(of_cut[f"val/gap_db_{one.label}"], abs=1e-6), "the baselines are of its own level"
+
+
+@pytest.mark.parametrize("one", BEGUN, ids=lambda one: one.label)
+def test_a_loop_from_a_lower_level_is_the_loop_on_what_lies_below_it(upstreams, from_every_level, one):
+    series, folders = upstreams
+    domain, start = LoopDomain(one.domain, folders, "cpu"), 2
+    x, x_train = (torch.from_numpy(series.x(split)[:, : start + 1]) for split in ("validation", "train"))
+    z, z_train = domain.encode(x), domain.encode(x_train)
+    alpha = schedules.fitted(torch.cat([group.flatten(2) for group in z_train], 2)).tolist()
+    moments, z_start = moments_of(z_train), at_level(z, start)
+    degrader = weights.load(folders[one.degrader], "cpu")
+
+    def G(z0_hat, s, z_t):
+        return degrader(z0_hat, s, z_t) if one.degrader == "anchored" else degrader(z0_hat, s)
+
+    def P(z):
+        return domain.E(domain.Dec(z)[..., :40, :45])
+
+    def match(z, t):
+        return matched(z, t, moments, z_start if one.match == "moments_of_field" else None)
+
+    with torch.no_grad():
+        networks = inference.Networks(domain.R, G, P, match=match)
+        found = inference.VARIANTS[one.variant](z_start, networks, one.settings(start, alpha))
+        images = [domain.Dec(z0_hat)[:, 0, :40, :45] for z0_hat in found.z0_hat]
+    by_hand = [metrics.psnr(image, torch.from_numpy(series.x("validation")[:, 0])).tolist() for image in images]
+    drifts = [metrics.drift(z_t, at_level(z, start - k)).tolist() for k, z_t in enumerate(found.z)]
+    rows = from_every_level[0].query(f"variant == '{one.label}_from_2'").sort_values("step", kind="stable")
+    assert rows["psnr"].to_numpy() == pytest.approx(np.ravel(by_hand), abs=1e-4)
+    assert rows["drift"].to_numpy() == pytest.approx(np.ravel(drifts), abs=1e-5)
+    assert rows["level"].to_numpy().tolist() == [2] * 5 + [1] * 5
+
+
+def test_loops_from_every_level_call_each_network_once_for_every_distinct_prefix(upstreams, monkeypatch):
+    series, _ = upstreams
+    monkeypatch.setattr(loops, "PIXELS_ON_CPU", 2**30)
+    chosen = [Configuration("direct"), Configuration("refine_R", num_refinements=1), Configuration("combine_z", LINEAR)]
+    chosen.append(Configuration("direct", match="moments", name="matched"))
+    batch = stage(upstreams, Config(tuple(replace(one, lower_starts=True) for one in chosen)))
+    final = batch.train_epoch()
+    of_starts = [
+        distinct_calls((one.variant, one.degrader, "none", one.settings(start, ())) for one in chosen)
+        for start in range(1, series.T + 1)
+    ]
+    expected = {name: sum(found[name] for found in of_starts) for name in ("R", "G", "P")}
+    assert {name: batch.called[name] for name in expected} == expected
+    assert {name: final[f"calls/{name}"] for name in expected} == expected
+    assert expected["R"] < sum(len(chosen) * start for start in range(1, series.T + 1)), "the first step is shared"
+
+
+def test_tables_tell_the_start_and_pictures_are_those_from_the_top(from_every_level):
+    table, final, files = from_every_level
+    assert (table["start"] == table["level"] + table["step"]).all()
+    of_start = table.groupby("variant")["start"].agg(["min", "max"])
+    assert (of_start["min"] == of_start["max"]).all(), "no name stands for two starts"
+    assert of_start.loc["direct", "min"] == of_start.loc["unet", "min"] == of_start.loc["teacher_forced", "min"] == T
+    assert set(table[table["variant"] == "unet"]["level"]) == set(range(1, T + 1))
+    pictures = safetensors.torch.load(files["examples.safetensors"])
+    assert "direct/steps" in pictures and not [name for name in pictures if "_from_" in name]
+    unet = table[(table["variant"] == "unet") & (table["level"] == 1)]["psnr"].mean()
+    assert final["val/psnr_unet"] != pytest.approx(unet), "what is called PSNR of the UNet is that at T"
+
+
+def test_a_search_from_a_lower_level_scores_the_baselines_there(upstreams):
+    files, final = alone(upstreams, Config((Configuration("direct", start=2),)))
+    table = table_of(files)
+    assert set(table[table["variant"] == "unet"]["level"]) == {2, T}
+    mean = table.groupby(["variant", "level"])["psnr"].mean()
+    best = max(mean[name, 2] for name in iterative.BASELINES)
+    assert final["val/gap_db"] == pytest.approx(mean["direct_from_2", 1] - best, abs=1e-9)
+
+
+def test_a_start_that_the_series_does_not_have_is_refused(upstreams):
+    with pytest.raises(ValueError, match=r"`start` must be a level of the series, 1 … 3, but 'direct_from_4' has 4\."):
+        stage(upstreams, Config((Configuration("direct", start=4),)))
+    with pytest.raises(ValueError, match=r"`start >= 0` must hold \(0 stands for T\), but got -1"):
+        Configuration("direct", start=-1)
+    twice = (Configuration("direct", lower_starts=True), Configuration("direct", start=2))
+    with pytest.raises(ValueError, match=r"stand twice: \['direct_from_2'\]"):
+        stage(upstreams, Config(twice))
 
 
 def test_what_draws_random_numbers_follows_the_seed_even_when_warm(upstreams):

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from studies import journal
-from studies.confirm import check_names, instances, loop_configurations
-from studies.executions import check, pipeline_of, ranges_of, space_of
+from studies.confirm import attributed_loops, check_names, instances, loop_configurations
+from studies.executions import check, pipeline_of, ranges_of, space_of, study_key
 from studies.reading import FOLDER, ordered, read_studies, study_names
 from studies.scale import read_scale, scale_names
 from studies.settings import parse
@@ -134,6 +134,8 @@ def test_set_refuses_what_it_cannot_place(assignment: str, message: str) -> None
         ("degrader", {"controls": {"blind": 3}}, "controls: `blind`: it must be a mapping of settings, but is 3"),
         ("degrader", {"controls": {"degrader": {}}}, "a control needs another name than its study"),
         ("iterative", {"controls": {"anchored": "direct"}}, "it must be a list of variants, but is 'direct'"),
+        ("iterative", {"starts": ["direkt"]}, "`starts`: there is no variant `direkt`; the nearest is `direct`"),
+        ("unet", {"starts": ["direct"]}, "`starts` must be empty for unet, as loops alone begin"),
         ("unet", {"space": {"lr": {"high": "inf"}}}, "`high` must be finite"),
         ("unet", {"space": {"lr": {"log": "yes"}}}, "`log` must be true or false"),
         ("iterative", {"space": {"alpha/midpoint": {"high": 1.0}}}, "`alpha/midpoint`: `high` must fit its stage"),
@@ -192,6 +194,17 @@ def test_the_loops_come_last_and_go_on_without_a_control_that_failed(tmp_path):
     assert "direct_anchored" in names and not {"bridge_pixels", "direct_pixels"} & set(names)
 
 
+def test_what_begins_lower_is_the_chosen_degraders_unmatched_form_alone():
+    study = read_studies(["iterative"], "smoke", {"iterative": {"starts": ["direct", "combine_z"]}})["iterative"]
+    searched = {("direct", "", "moments"): {"variant": "direct", "match": "moments"}}
+    loops = loop_configurations(study, searched, {"anchored": "latents", "pixels": "pixels"})
+    lower = {loop["name"] for loop in loops if loop.get("lower_starts")}
+    assert lower == {"direct", "combine_z_previous", "combine_z_first"}
+    assert {"direct_matched", "direct_anchored", "direct_pixels"} <= {loop["name"] for loop in loops}
+    assert all("lower_starts" not in loop for loop in attributed_loops(loops)), "why is asked from T"
+    assert study_key(study, "e", "d", 0, {}) == study_key(dataclasses.replace(study, starts=()), "e", "d", 0, {})
+
+
 def test_what_was_searched_with_matched_moments_is_confirmed_beside_the_source_form_under_its_own_name():
     study = read_studies(["iterative"], "smoke")["iterative"]
     searched = {
@@ -205,7 +218,7 @@ def test_what_was_searched_with_matched_moments_is_confirmed_beside_the_source_f
     assert len(by_name) == len(loops)
     matched = {name for name, loop in by_name.items() if loop.get("match", "none") != "none"}
     assert matched == {"direct_matched", "combine_z_first_matched", "indi_matched_of_field"}
-    assert by_name["direct"] == {"variant": "direct", "name": "direct"}, "the source's form stays"
+    assert by_name["direct"] == {"variant": "direct", "name": "direct", "lower_starts": True}, "the source's form stays"
 
 
 @pytest.mark.parametrize(

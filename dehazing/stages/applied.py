@@ -103,7 +103,7 @@ class Posterior:
 
 
 class Loop:
-    """One way to iterate, from the level of the image down to 1.
+    """One way to iterate, from the level of the image down to 1, whatever `start` says.
 
     upstreams: role → published folder, as the stage `iterative` has them. x_train: normalised training fields,
     (N, T + 1, Y, X), which Eq. 2 and the moments are fitted on, at the levels up to the image's.

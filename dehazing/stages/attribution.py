@@ -69,6 +69,8 @@ class Config:
                 f"Every configuration must have a name of its own, and there must be one, but got {labels}."
             )
         for one in self.configurations:
+            if one.start or one.lower_starts:
+                raise ValueError(f"A loop must begin at T for its error to be attributed, but {one.label!r} may not.")
             if one.variant in inference.REFINEMENTS:
                 raise ValueError(
                     f"`variant` must not refine, as R must be called on z_t alone, but got {one.variant!r}."

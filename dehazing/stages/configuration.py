@@ -28,6 +28,8 @@ class Configuration:
     degrader: str = "degrader"  # role of the upstream degrader; unused by the variants without G
     domain: str = "latents"
     name: str = ""  # in the tables; empty: the variant's
+    start: int = 0  # level that the loop begins at, from what E makes of x_start; 0: T
+    lower_starts: bool = False  # beside it the same loop from every level below, each under a name of its own
 
     def __post_init__(self) -> None:
         for key, value, valid in (
@@ -41,6 +43,8 @@ class Configuration:
                 raise ValueError(f"`{key}` must be one of {', '.join(valid)}, but got {value!r}.")
         if self.num_refinements < 0:
             raise ValueError(f"`num_refinements >= 0` must hold, but got {self.num_refinements}.")
+        if self.start < 0:
+            raise ValueError(f"`start >= 0` must hold (0 stands for T), but got {self.start}.")
         schedules.combine_alpha(self.alpha, 2, self.direction)
 
     @property
@@ -55,10 +59,16 @@ class Configuration:
 
     @property
     def label(self) -> str:
-        return self.name or self.variant
+        return self.name or (f"{self.variant}_from_{self.start}" if self.start else self.variant)
+
+    def starts_at(self, T: int) -> int:
+        """The level that the loop begins at in a series with levels 0 … T; ValueError where it has no such level."""
+        if self.start > T:
+            raise ValueError(f"`start` must be a level of the series, 1 … {T}, but {self.label!r} has {self.start}.")
+        return self.start or T
 
     def settings(self, T: int, haze_alpha: Sequence[float]) -> inference.Settings:
-        """What the loop takes; haze_alpha (T + 1,) of Eq. 2 as it was fitted."""
+        """What the loop takes; T: the level that it begins at, haze_alpha (T + 1,) of Eq. 2 as it was fitted."""
         return inference.Settings(
             T,
             combine_alpha=schedules.combine_alpha(self.alpha, T, self.direction).tolist(),
@@ -68,3 +78,26 @@ class Configuration:
             refine_level=self.refine_level,
             match=self.match,
         )
+
+
+def begun(configurations: Sequence[Configuration], T: int) -> tuple[Configuration, ...]:
+    """Every configuration, followed where it has `lower_starts` by one for each level below the one it begins at.
+
+    ValueError where one begins at a level that the series does not have, or where two come to have one name.
+    """
+    result: list[Configuration] = []
+    for one in configurations:
+        start, name = one.starts_at(T), one.name or one.variant
+        below = range(start - 1, 0, -1) if one.lower_starts else ()
+        result.append(one)
+        result += [dataclasses.replace(one, start=s, lower_starts=False, name=f"{name}_from_{s}") for s in below]
+    require_names(result)
+    return tuple(result)
+
+
+def require_names(configurations: Sequence[Configuration]) -> None:
+    """ValueError where two configurations have one name."""
+    names = [one.label for one in configurations]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(f"Every configuration must have a name of its own, but these stand twice: {doubled}.")

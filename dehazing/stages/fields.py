@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -69,19 +69,23 @@ class Fields:
         """E of every field and level; a tuple of (N, T + 1, C_i, h_i, w_i)."""
         return self._once("encoded", domain.encoder, lambda: domain.encode(self.x))
 
-    def haze_alpha(self, domain: LoopDomain, num_fields: int = 8) -> Tensor:
-        """haze_alpha of Eq. 2, (T + 1,), fitted on training fields in this domain."""
+    def haze_alpha(self, domain: LoopDomain, num_fields: int = 8, start: int = 0) -> Tensor:
+        """haze_alpha of Eq. 2 between levels 0 and start (0: T), (start + 1,), fitted on training fields."""
 
-        def fit() -> Tensor:
+        def fit() -> list[Tensor]:
+            z = torch.cat([group.flatten(2) for group in self._encoded_train(domain, num_fields)], 2)
+            return [schedules.fitted(z[:, : s + 1]) for s in range(1, self.T + 1)]
+
+        return self._once("haze_alpha", (domain.encoder, num_fields), fit)[(start or self.T) - 1]
+
+    def moments(self, domain: LoopDomain, num_fields: int = 32, start: int = 0) -> Moments:
+        """The moments of every level up to start (0: T), of training fields; more of them, as they differ much."""
+
+        def measure() -> list[Moments]:
             z = self._encoded_train(domain, num_fields)
-            return schedules.fitted(torch.cat([group.flatten(2) for group in z], 2))
+            return [moments_of(tuple(group[:, : s + 1] for group in z)) for s in range(1, self.T + 1)]
 
-        return self._once("haze_alpha", (domain.encoder, num_fields), fit)
-
-    def moments(self, domain: LoopDomain, num_fields: int = 32) -> Moments:
-        """The moments of every level, of training fields in this domain; more of them, as they differ much."""
-        key = (domain.encoder, num_fields)
-        return self._once("moments", key, lambda: moments_of(self._encoded_train(domain, num_fields)))
+        return self._once("moments", (domain.encoder, num_fields), measure)[(start or self.T) - 1]
 
     def images(self, domain: LoopDomain, z: Latent) -> Tensor:
         """Dec(z), cropped to the fields; (N, Y, X)."""
@@ -96,16 +100,24 @@ class Fields:
         of_each = (self.scored_against(slice(i, i + 1)) for i in range(len(self.x)))
         return self._once("refused", (), lambda: refused(of_each))
 
-    def one_shots(self, upstreams: Mapping[str, Path], seed: int, full: bool, average_turns: bool = False) -> Scored:
-        """What takes one step, from T or from every level: input, baselines; at T the ceilings; the pictures at T.
+    def one_shots(
+        self,
+        upstreams: Mapping[str, Path],
+        seed: int,
+        full: bool,
+        average_turns: bool = False,
+        levels: Sequence[int] = (),
+    ) -> Scored:
+        """What takes one step, from T and the levels, or every one: input, baselines; at T the ceilings, the pictures.
 
         `autoencoded` is Dec(E(x_t)), the latent route without restoration; the ceilings are Dec(E(x_0)), of the
         acquired frame and of what is scored against. full: fully scored, from every level, and at T the classical
         controls and HDN's samples; average_turns: and at T every method averaged over its turns.
         """
         folders = {name: upstreams[name] for name in ("unet", "nafnet", "hdn", "hvae")}
-        key = (*folders.values(), seed, full, average_turns)
-        return self._once("one_shots", key, lambda: self._one_shots(folders, seed, full, average_turns))
+        asked = tuple(sorted({self.T, *(range(1, self.T) if full else levels)}, reverse=True))
+        key = (*folders.values(), seed, full, average_turns, asked)
+        return self._once("one_shots", key, lambda: self._one_shots(folders, seed, full, average_turns, asked))
 
     def classical_controls(self) -> Controls:
         """The classical controls, their settings chosen on training fields."""
@@ -141,11 +153,13 @@ class Fields:
         return self._once("path", (domain.encoder, num_fields), measure)
 
     @torch.no_grad()
-    def _one_shots(self, folders: Mapping[str, Path], seed: int, full: bool, average_turns: bool) -> Scored:
+    def _one_shots(
+        self, folders: Mapping[str, Path], seed: int, full: bool, average_turns: bool, levels: Sequence[int]
+    ) -> Scored:
         networks = {name: weights.kept(folder, self.device) for name, folder in folders.items()}
         num_samples = json.loads((folders["hdn"] / "config.json").read_text())["config"]["num_samples"]
         scored, T, against = Scored([], {}, {}), self.T, self.scored_against()
-        for level in range(T, 0 if full else T - 1, -1):
+        for level in levels:
             x_t = self.x[:, level]
             methods: dict[str, Restore] = {
                 "unet": lambda x, level=level: predictions.restore(networks["unet"], x, level),  # type: ignore[misc]

@@ -1,15 +1,16 @@
 """Stage `iterative`: trains nothing; runs the loops (Eq. 17-23) for a batch of configurations on frozen networks.
 
-All configurations start from the same latents, and what draws random numbers (the samples of the baseline HDN) draws
-them from the execution's seed: differences between configurations are paired, field by field.
+All configurations that begin at one level start from the same latents, and what draws random numbers (the samples of
+the baseline HDN) draws them from the execution's seed: differences between configurations are paired, field by field.
+A loop is compared with the baselines at the level that it begins at.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,27 +18,21 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from dehazing import inference
-from dehazing.data.latents import Latent, at_level
-from dehazing.moments import matched
 from dehazing.pipeline.stage import Context
 from dehazing.stages import weights
 from dehazing.stages.bounds import require
-from dehazing.stages.configuration import Configuration
+from dehazing.stages.configuration import Configuration, begun, require_names
 from dehazing.stages.degrader import one_step_errors
 from dehazing.stages.fields import Scored, fields_of
 from dehazing.stages.lineage import require_latents_of
 from dehazing.stages.loop_domain import NEEDS, LoopDomain
+from dehazing.stages.loops import walked
 from dehazing.stages.one_step import CONTROLS, controls_of_one_step
-from dehazing.stages.scores import Columns, Table, concatenated, measured_images, measured_latents
+from dehazing.stages.scores import Columns, Table
 from dehazing.stages.space import DOMAINS
-from dehazing.sweep import NETWORKS, Operators, Sweep, Symbol, calls, evaluate, stacked
+from dehazing.sweep import NETWORKS, Symbol, calls
 
 BASELINES = ("unet", "nafnet", "hdn")
-# Pixels of the images behind what is held and computed together, so that memory stays bounded: on a CPU the fields of
-# one trajectory at a time; on a GPU the fields of all trajectories, and those that go through a network together.
-PIXELS_ON_CPU = 2**16
-PIXELS_ON_GPU, PIXELS_AT_ONCE = 2**26, 2**22
 
 
 @dataclass(frozen=True)
@@ -54,10 +49,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require(self, not_negative=("num_examples",), choices={"split": ("validation", "test")})
-        names = [configuration.label for configuration in self.configurations]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise ValueError(f"Every configuration must have a name of its own, but these stand twice: {doubled}.")
+        require_names(self.configurations)
 
 
 def needs(config: Config) -> tuple[str, ...]:
@@ -99,6 +91,7 @@ class Stage:
         require_latents_of(context.upstreams["hvae"], trained)
         self.config, self.context, self.epoch = config, context, 0
         self.fields = fields_of(context.series, config.split, context.device)
+        self._begun(config)  # before anything is computed
         self.final: dict[str, float] = {}
         self.called: Counter[str] = Counter()
         self._trajectories: dict[str, Any] = {}  # of symbols, by the configuration's key
@@ -111,7 +104,7 @@ class Stage:
     def train_epoch(self) -> dict[str, float]:
         self._one_shots(self.config)
         for name in DOMAINS:
-            chosen = [one for one in self.config.configurations if one.domain == name]
+            chosen = [one for one in self._begun(self.config) if one.domain == name]
             if chosen:
                 self._run(self._domain(name), chosen)
         self.final = self._final(self.config, self._table(self.config))
@@ -145,71 +138,36 @@ class Stage:
         return finished
 
     def _one_shots(self, config: Config) -> Scored:
-        return self.fields.one_shots(self.context.upstreams, self.context.seed, config.full, config.average_turns)
+        starts = {one.starts_at(self.fields.T) for one in self._begun(config)}
+        context = self.context
+        return self.fields.one_shots(context.upstreams, context.seed, config.full, config.average_turns, [*starts])
 
     def _domain(self, name: str) -> LoopDomain:
         return LoopDomain(name, self.context.upstreams, self.context.device, weights.kept)
 
+    def _begun(self, config: Config) -> tuple[Configuration, ...]:
+        return begun(config.configurations, self.fields.T)
+
     def _run(self, domain: LoopDomain, configurations: list[Configuration]) -> None:
-        """The trajectories of one domain's configurations: as symbols, then evaluated on some fields at a time."""
-        fields = self.fields
-        z, haze_alpha = fields.encoded(domain), fields.haze_alpha(domain)
+        """The trajectories of one domain's configurations, those from each level together."""
+        fields, T = self.fields, self.fields.T
         degraders = self._degraders(domain, configurations)
         if self.config.full:
+            z, haze_alpha = fields.encoded(domain), fields.haze_alpha(domain)
             errors = {role: one_step_errors(G, anchor, z) for role, (G, anchor) in degraders.items()}
             self._one_step += controls_of_one_step(errors, z, haze_alpha, domain.domain)
-        sweep = Sweep()
-        trajectories: list[Any] = []
-        for one in configurations:
-            networks = sweep.networks(one.degrader, degraders[one.degrader][1] if one.has_G else "none", one.match)
-            settings = one.settings(fields.T, haze_alpha.tolist())
-            trajectories.append(inference.VARIANTS[one.variant](sweep.z_T, networks, settings))
-            self._trajectories[one.key] = trajectories[-1]
-        self._evaluate(domain, trajectories, z, {role: G for role, (G, _) in degraders.items()})
-
-    def _evaluate(self, domain: LoopDomain, trajectories: list[Any], z: Latent, G: Mapping[str, Any]) -> None:
-        """Every distinct z0_hat is decoded and scored once, every distinct z_t compared once with the true one."""
-        fields, T = self.fields, self.fields.T
-        levels: dict[Any, set[int]] = defaultdict(set)  # that a z_t stands at
-        z0_hats: dict[Any, None] = {}
-        for trajectory in trajectories:
-            z0_hats |= dict.fromkeys(trajectory.z0_hat)
-            for k, z_t in enumerate(trajectory.z):
-                levels[z_t].add(T - k)
-        wanted = list(dict.fromkeys([*z0_hats, *levels]))
-        num_fields, at_once = _bounds(fields.x, len(trajectories))
-        of_images: dict[Symbol, list[Columns]] = defaultdict(list)
-        of_latents: dict[tuple[Symbol, int], list[Columns]] = defaultdict(list)
-        pictures: dict[Symbol, list[Tensor]] = defaultdict(list)
-
-        def visit(latents: dict[Symbol, Latent]) -> None:
-            predicted = [symbol for symbol in latents if symbol in z0_hats]
-            if predicted:
-                images = fields.images(domain, stacked([latents[symbol] for symbol in predicted]))
-                for symbol, image in zip(predicted, images.chunk(len(predicted)), strict=True):
-                    of_images[symbol].append(measured_images(image, reference, self.config.full))
-                    if self.config.full:
-                        kept = image[chunk < max(self.config.num_examples, 1)]
-                        pictures[symbol].append(kept.float().cpu())
-            for symbol, latent in latents.items():
-                for level in levels.get(symbol, ()):
-                    truth = at_level(tuple(group[chunk] for group in z), level)
-                    of_latents[symbol, level].append(measured_latents(latent, truth))
-
-        def P(z: Latent) -> Latent:
-            return domain.E(fields.images(domain, z)[:, None])
-
-        def match(z: Latent, t: int, z_T: Latent | None = None) -> Latent:
-            return matched(z, t, fields.moments(domain), z_T)
-
-        operators = Operators(domain.R, G, P, match)
-        for chunk in torch.arange(len(fields.x)).split(num_fields):
-            z_T, reference = tuple(group[chunk, T] for group in z), fields.scored_against(chunk)
-            called = evaluate(wanted, z_T, operators, visit, at_once)
-        self.called += called
-        self._of_images |= {symbol: concatenated(parts) for symbol, parts in of_images.items()}
-        self._of_latents |= {place: concatenated(parts) for place, parts in of_latents.items()}
-        self._pictures |= {symbol: torch.cat(parts) for symbol, parts in pictures.items()}
+        for start in range(T, 0, -1):
+            chosen = [one for one in configurations if one.starts_at(T) == start]
+            if not chosen:
+                continue
+            is_shown = self.config.full and start == T
+            num_pictures = max(self.config.num_examples, 1) if is_shown else 0
+            found = walked(fields, domain, start, chosen, degraders, self.config.full, num_pictures)
+            self._trajectories |= {one.key: walk for one, walk in zip(chosen, found.trajectories, strict=True)}
+            self._of_images |= found.images
+            self._of_latents |= found.latents
+            self._pictures |= found.pictures
+            self.called += found.called
 
     def _degraders(self, domain: LoopDomain, configurations: list[Configuration]) -> dict[str, tuple[Any, str]]:
         """role → (G, what it is anchored on), for every degrader that a configuration names."""
@@ -232,10 +190,11 @@ class Stage:
         table, T = Table(self.fields.names, self.fields.refused() if config.full else {}), self.fields.T
         for row in self._one_shots(config).rows:
             table.add(*row)
-        for configuration in config.configurations:
-            trajectory = self._trajectories[configuration.key]
+        for configuration in self._begun(config):
+            trajectory, start = self._trajectories[configuration.key], configuration.starts_at(T)
             for k, (z_t, z0_hat) in enumerate(zip(trajectory.z, trajectory.z0_hat, strict=True)):
-                table.add(configuration.label, T - k, k, self._of_images[z0_hat], self._of_latents[z_t, T - k])
+                level = start - k
+                table.add(configuration.label, level, k, self._of_images[z0_hat], self._of_latents[z_t, level])
         if _has_teacher(config):
             for row in self.fields.teacher_forced(self._domain("latents")).rows:
                 table.add(*row)
@@ -243,21 +202,20 @@ class Stage:
 
     def _final(self, config: Config, table: Table) -> dict[str, float]:
         prefix = "val" if config.split == "validation" else config.split
-        best = max(table.psnr(name, self.fields.T) for name in BASELINES)
+        T, loops = self.fields.T, self._begun(config)
         names = (*BASELINES, "input", "ceiling_frame", "ceiling_truth")
-        final = {f"{prefix}/psnr_{name}": table.psnr(name, self.fields.T) for name in names}
-        ends = {one.label: table.psnr(one.label, 1) for one in config.configurations}
-        final |= {f"{prefix}/gap_db_{label}": end - best for label, end in ends.items()}
-        first = config.configurations[0].label
-        final |= {f"{prefix}/gap_db": ends[first] - best, f"{prefix}/psnr": ends[first]}
-        counted: Counter[str] = Counter()
-        for name in DOMAINS:  # every domain has symbols of its own
-            chosen = [self._trajectories[one.key] for one in config.configurations if one.domain == name]
-            counted += Counter(calls(symbol for trajectory in chosen for part in trajectory for symbol in part))
+        final = {f"{prefix}/psnr_{name}": table.psnr(name, T) for name in names}
+        best = {start: max(table.psnr(name, start) for name in BASELINES) for start in {o.starts_at(T) for o in loops}}
+        ends = {one.label: table.psnr(one.label, 1) for one in loops}
+        final |= {f"{prefix}/gap_db_{one.label}": ends[one.label] - best[one.starts_at(T)] for one in loops}
+        first = loops[0].label
+        final |= {f"{prefix}/gap_db": final[f"{prefix}/gap_db_{first}"], f"{prefix}/psnr": ends[first]}
+        # every domain and every start has symbols of its own
+        counted = calls(symbol for one in loops for part in self._trajectories[one.key] for symbol in part)
         return final | {f"calls/{name}": float(counted[name]) for name in NETWORKS}
 
     def _examples(self, config: Config) -> dict[str, Tensor]:
-        """Pictures of the first fields as everything restores them, and every step of the very first."""
+        """Pictures of the first fields as everything restores them from T, and every step of the very first."""
         fields = self.fields
         pictures = {"input": fields.x[:, -1], "truth": fields.reference, "frame": fields.x[:, 0]}
         pictures |= self._one_shots(config).pictures
@@ -265,6 +223,8 @@ class Stage:
             pictures |= fields.teacher_forced(self._domain("latents")).pictures
         steps = {}
         for one in config.configurations:
+            if one.starts_at(fields.T) < fields.T:
+                continue
             z0_hats = self._trajectories[one.key].z0_hat
             pictures[one.label] = self._pictures[z0_hats[-1]]
             steps[f"{one.label}/steps"] = torch.stack([self._pictures[z0_hat][0] for z0_hat in z0_hats])  # (T, Y, X)
@@ -278,18 +238,6 @@ class Stage:
         named = {(one.domain, one.degrader) for one in config.configurations if one.has_G}
         named |= {(one.domain, control) for one in config.configurations for control in CONTROLS}
         return [record for record in self._one_step if (record["domain"], record["degrader"]) in named]
-
-
-def _bounds(x: Tensor, num_trajectories: int) -> tuple[int, int]:
-    """How many fields of x (N, T + 1, Y, X) are evaluated at a time, and how many latents share a call of a network.
-
-    On a CPU neither depends on what else is evaluated, so that a configuration gives the same in any batch.
-    """
-    num_pixels = x[0, 0].numel()
-    if not x.is_cuda:
-        return max(1, PIXELS_ON_CPU // num_pixels), 1
-    num_fields = min(len(x), max(1, PIXELS_ON_GPU // (num_pixels * num_trajectories)))
-    return num_fields, max(1, PIXELS_AT_ONCE // (num_pixels * num_fields))
 
 
 def _has_teacher(config: Config) -> bool:

@@ -13,7 +13,10 @@ Its columns, all of one field against what it is scored against:
 | `coherence_0` … `coherence_3` | correlation of both spectra, per band | 1 |
 | `drift`, `drift_cosine`, `norm_ratio` | of a latent against the true one (NaN without latents) | 0, 1, 1 |
 
-and for the confirmation alone (`FULL`), NaN where a metric does not apply:
+`step` counts the loop's, `level` is what a prediction is made from, and `start` the level that the loop began at:
+level + step. What takes one step stands at T - level, beside the loop from T, so that its `start` is T.
+
+For the confirmation alone (`FULL`), NaN where a metric does not apply:
 
 | column | what | better |
 |---|---|---|
@@ -111,7 +114,7 @@ class Table:
 
     def __init__(self, names: Sequence[str], refused: Mapping[str, str] | None = None):
         self.names, self.refused = list(names), dict(refused or {})
-        self._columns: dict[str, list[Any]] = {name: [] for name in ("variant", "field", "step", "level")}
+        self._columns: dict[str, list[Any]] = {name: [] for name in ("variant", "field", "step", "level", "start")}
         self._psnr: dict[tuple[str, int], Sequence[float]] = {}
 
     def add(self, variant: str, level: int, step: int, images: Columns, latents: Columns | None = None) -> None:
@@ -123,6 +126,7 @@ class Table:
             "field": self.names,
             "step": [step] * num,
             "level": [level] * num,
+            "start": [level + step] * num,
         }
         row |= {**images, **(nothing if latents is None else latents)}
         for name, values in row.items():
