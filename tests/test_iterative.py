@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from dehazing.data.archive import load_series, save_series
 from dehazing.data.series import Field, Imaging, Series
@@ -70,7 +71,9 @@ def upstreams(tmp_path_factory):
     """(series, role → published folder)."""
     rng = np.random.default_rng(0)
     splits = ["train"] * 3 + ["validation"] * 5 + ["test"]
-    blobs = [Field(f"f{i}", s, rng.random((T + 1, 40, 45), np.float32).cumsum(0)) for i, s in enumerate(splits)]
+    noise = rng.random((len(splits), T + 1, 40, 45), np.float32).cumsum(1)
+    images = gaussian_filter(noise, (0, 0, 1.5, 1.5))  # or nothing would stand out of a background
+    blobs = [Field(f"f{i}", split, image) for i, (split, image) in enumerate(zip(splits, images, strict=True))]
     series = Series(tuple(blobs), (1.0, 2.0, 3.0, float("inf")), "px", (1.5,) * (T + 1), (0.5,) * (T + 1))
     aside = tmp_path_factory.mktemp("series")
     save_series(series, aside)
