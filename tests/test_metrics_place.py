@@ -63,7 +63,8 @@ def test_gain_and_offset_of_the_reference_and_its_noise_move_no_structure():
     assert torch.equal(structure(metrics.Reference(512 * truth - 300)), plain)
     generator = torch.Generator().manual_seed(0)
     noisy = truth + 0.5 * torch.randn(truth.shape, generator=generator, dtype=torch.float64)
-    assert (structure(metrics.Reference(noisy)) ^ plain).sum() <= 8
+    found = structure(metrics.Reference(noisy))[0]
+    assert found[13:19, 13:19].all() and found.sum() == found[10:22, 10:22].sum()
     hot = truth.clone()
     hot[0, 3, 3] = 9.0
     assert not structure(metrics.Reference(hot))[0, 3, 3]
