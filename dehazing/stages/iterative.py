@@ -26,6 +26,7 @@ from dehazing.stages.bounds import require
 from dehazing.stages.configuration import Configuration
 from dehazing.stages.degrader import one_step_errors
 from dehazing.stages.fields import Scored, fields_of
+from dehazing.stages.kept_pictures import KeptPictures
 from dehazing.stages.lineage import require_latents_of
 from dehazing.stages.loop_domain import NEEDS, LoopDomain
 from dehazing.stages.one_step import CONTROLS, controls_of_one_step
@@ -104,12 +105,12 @@ class Stage:
         self._trajectories: dict[str, Any] = {}  # of symbols, by the configuration's key
         self._of_images: dict[Symbol, Columns] = {}  # scores of Dec(z0_hat)
         self._of_latents: dict[tuple[Symbol, int], Columns] = {}  # of z_t against the true latent of level t
-        self._pictures: dict[Symbol, Tensor] = {}  # Dec(z0_hat) of the first fields, where pictures are kept
+        self._pictures = KeptPictures(config.num_examples)  # Dec(z0_hat), where pictures are kept
         self._one_step: list[dict[str, Any]] = []
 
     @torch.no_grad()
     def train_epoch(self) -> dict[str, float]:
-        self._one_shots(self.config)
+        self._pictures.stand_against(self._one_shots(self.config).rows, BASELINES)
         for name in DOMAINS:
             chosen = [one for one in self.config.configurations if one.domain == name]
             if chosen:
@@ -140,6 +141,7 @@ class Stage:
                 files["path.json"] = json.dumps(self.fields.path(self._domain("latents")), indent=1).encode()
                 files["examples.safetensors"] = safetensors.torch.save(self._examples(config))
                 records = {"one_step": self._one_step_of(config), **self._one_shots(config).records}
+                records["extremes"] = self._pictures.record(self._ends(config), self.fields.names)
                 files |= {f"{name}.json": json.dumps(record, indent=1).encode() for name, record in records.items()}
             finished.append((files, self._final(config, table)))
         return finished
@@ -180,7 +182,6 @@ class Stage:
         num_fields, at_once = _bounds(fields.x, len(trajectories))
         of_images: dict[Symbol, list[Columns]] = defaultdict(list)
         of_latents: dict[tuple[Symbol, int], list[Columns]] = defaultdict(list)
-        pictures: dict[Symbol, list[Tensor]] = defaultdict(list)
 
         def visit(latents: dict[Symbol, Latent]) -> None:
             predicted = [symbol for symbol in latents if symbol in z0_hats]
@@ -189,8 +190,7 @@ class Stage:
                 for symbol, image in zip(predicted, images.chunk(len(predicted)), strict=True):
                     of_images[symbol].append(measured_images(image, reference, self.config.full))
                     if self.config.full:
-                        kept = image[chunk < max(self.config.num_examples, 1)]
-                        pictures[symbol].append(kept.float().cpu())
+                        self._pictures.see(symbol, chunk, image, of_images[symbol][-1]["psnr"])
             for symbol, latent in latents.items():
                 for level in levels.get(symbol, ()):
                     truth = at_level(tuple(group[chunk] for group in z), level)
@@ -209,7 +209,6 @@ class Stage:
         self.called += called
         self._of_images |= {symbol: concatenated(parts) for symbol, parts in of_images.items()}
         self._of_latents |= {place: concatenated(parts) for place, parts in of_latents.items()}
-        self._pictures |= {symbol: torch.cat(parts) for symbol, parts in pictures.items()}
 
     def _degraders(self, domain: LoopDomain, configurations: list[Configuration]) -> dict[str, tuple[Any, str]]:
         """role → (G, what it is anchored on), for every degrader that a configuration names."""
@@ -257,7 +256,7 @@ class Stage:
         return final | {f"calls/{name}": float(counted[name]) for name in NETWORKS}
 
     def _examples(self, config: Config) -> dict[str, Tensor]:
-        """Pictures of the first fields as everything restores them, and every step of the very first."""
+        """Pictures of the first fields as all restore them, every step of the very first, and each loop's extremes."""
         fields = self.fields
         pictures = {"input": fields.x[:, -1], "truth": fields.reference, "frame": fields.x[:, 0]}
         pictures |= self._one_shots(config).pictures
@@ -266,13 +265,18 @@ class Stage:
         steps = {}
         for one in config.configurations:
             z0_hats = self._trajectories[one.key].z0_hat
-            pictures[one.label] = self._pictures[z0_hats[-1]]
-            steps[f"{one.label}/steps"] = torch.stack([self._pictures[z0_hat][0] for z0_hat in z0_hats])  # (T, Y, X)
+            pictures[one.label] = self._pictures.first(z0_hats[-1])
+            steps[f"{one.label}/steps"] = torch.stack([self._pictures.first(each)[0] for each in z0_hats])  # (T, Y, X)
         shown = {name: images[: config.num_examples] for name, images in pictures.items()} | steps
+        whole = {name: pictures[name] for name in ("input", "truth", self._pictures.baseline)}
+        shown |= self._pictures.extremes(self._ends(config), whole)
         return {
             name: images.detach().float().cpu().clone(memory_format=torch.contiguous_format)
             for name, images in shown.items()
         }
+
+    def _ends(self, config: Config) -> dict[str, Symbol]:
+        return {one.label: self._trajectories[one.key].z0_hat[-1] for one in config.configurations}
 
     def _one_step_of(self, config: Config) -> list[dict[str, Any]]:
         named = {(one.domain, one.degrader) for one in config.configurations if one.has_G}
