@@ -43,6 +43,8 @@ from analysis.variants import (
     title,
 )
 from analysis.viewer import as_json, script, viewer
+from analysis.where import ALT as ALT_OF_WHERE
+from analysis.where import Where, where
 from analysis.which_setting import Settings, which_setting
 from analysis.why import ALT as ALT_OF_WHY
 from analysis.why import Why, why
@@ -84,17 +86,20 @@ def write_report(root: Path | str, experiment: str) -> Path:
         reasons = why(root, confirmation, gap, trajectories, folder / "figures")
         drawn |= reasons.drawn if reasons else {}
         far = how_far(root, confirmation, gap, trajectories, trials, folder)
+        loops = source_and_best(trajectories, gap, blind)
+        places = where(root, confirmation, trajectories, images, loops, folder)
+        drawn |= places.drawn
         setting = which_setting(root, experiment, confirmation, trials, folder)
         page = folder / "index.html"
         page.write_text(
             _page(
                 *(confirmation, gap, trajectories, one_step, space, path, trials, drawn | setting.drawn),
-                *(account(root, experiment), far, setting),
+                *(account(root, experiment), far, places, setting),
                 samples_sentences(samples),
                 facts.classical_settings(next(iter(classical.values()), {})),
                 laid_out(measured),
                 reasons,
-                viewer(images, first_field(trajectories), shown=source_and_best(trajectories, gap, blind)[1]),
+                viewer(images, first_field(trajectories), shown=loops[1]),
             ),
             encoding="utf-8",
         )
@@ -112,6 +117,7 @@ def _page(
     drawn: Mapping[str, Path],
     time: Account | None,
     far: HowFar,
+    places: Where,
     setting: Settings,
     samples: list[str],
     classical: list[str],
@@ -149,8 +155,9 @@ def _page(
         steps=_by_step(trajectories, gap),
         levels=sorted(gap["level"].unique(), reverse=True),
         pictures={name: _inlined(path) for name, path in drawn.items()},
-        alt=ALT | ALT_OF_WHY | setting.alt,
+        alt=ALT | ALT_OF_WHY | ALT_OF_WHERE | setting.alt,
         how_far=far,
+        where=places,
         setting=setting,
         chosen=[_choice(study, choice) for study, choice in confirmation.get("chosen", {}).items()],
         states=trials.groupby(["study", "state"]).size().unstack(fill_value=0).to_dict("index"),
