@@ -68,7 +68,7 @@ def field_sentences(table: pd.DataFrame) -> list[str]:
 
 
 def field_figure(table: pd.DataFrame) -> Figure:
-    """A panel per loop: the fields from the worst to the best, a dot for the mean of the seeds and small marks for each.
+    """A panel per loop: the fields from the worst to the best, a dot for the mean of the seeds, a small mark for each.
 
     table: of `field_gaps`, the rows that are finite.
     """

@@ -1,10 +1,10 @@
 """Fidelity against sharpness: every method as a point, and the Pareto front of those that nothing beats in both.
 
-Sharpness is the power that a restoration keeps in the upper half of the passband (bands as `analysis.blur` has them),
-in dB, 0 as the truth. Noise has power, too, and is not sharp. So only power that coheres with the truth counts: of a
-band's power p (over the truth's) with coherence c the part c² p, which is all that a gain times the truth explains, and
-which noise does not change; none where c is negative. An excess in one band does not make up for another. What is left,
-p - c² p, is power that is not the truth's: noise or invented detail.
+Sharpness is the power that a restoration keeps in the upper half of the passband, `power_kept` of `analysis.blur`, as
+far as it coheres with the truth; in dB, 0 as the truth. Noise has power, too, and is not sharp: of a band's power p
+(over the truth's) with coherence c the part c² is what a gain times the truth explains, none where c is negative, so
+c² · min(p, 1) is kept. Noise adds nothing to it, and neither does an excess: a loop that runs away keeps no more than
+its c². What is left, p - c² p, is power that is not the truth's: noise or invented detail.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def plane_table(trajectories: pd.DataFrame, passband: float) -> pd.DataFrame:
         return pd.DataFrame(columns=list(COLUMNS))
     ends = at_the_end(trajectories)
     power, coherence = (ends[[f"{name}_{band}" for band in bands]].to_numpy() for name in ("power", "coherence"))
-    kept = coherent(power, coherence)
+    kept = coherent(np.minimum(power, 1.0), coherence)  # minimum keeps NaN, of what diverged
     ends = ends[["seed", "variant", *FIDELITIES]].assign(
-        kept=np.minimum(kept, 1).mean(axis=1), not_the_truths=(power - kept).mean(axis=1)
+        kept=kept.mean(axis=1), not_the_truths=(power - coherent(power, coherence)).mean(axis=1)
     )
     present = set(ends["variant"])
     names = [name for name in (*one_shot_methods(), "input") if name in present]
@@ -74,7 +74,7 @@ def plane_table(trajectories: pd.DataFrame, passband: float) -> pd.DataFrame:
 
 
 def coherent(power: np.ndarray, coherence: np.ndarray) -> np.ndarray:
-    """The part of a power ratio that a gain times the truth explains; none where it runs against the truth."""
+    """The part of a power that a gain times the truth explains; none where it runs against the truth."""
     return np.where(coherence > 0, coherence**2, 0.0 * coherence) * power  # NaN, of what diverged, stays
 
 
@@ -94,10 +94,9 @@ def plane_sentences(table: pd.DataFrame) -> list[str]:
     iterating = table[table["method"].map(is_iterating) & table["psnr"].notna()]
     said = [f"On the Pareto front, from the most faithful to the sharpest: {_front(table, 'psnr', 'on_front')}."]
     if len(iterating):
-        num = int(iterating["on_front"].sum())
-        every = f"{num} of {len(iterating)} ways to iterate lie" if num > 1 else f"One of {len(iterating)} lies"
-        none = f"None of {len(iterating)} ways to iterate lies on it: for each, something is as good in both or better"
-        said.append(f"{every} on it." if num else f"{none}.")
+        num, of_all = int(iterating["on_front"].sum()), f"of {len(iterating)} ways to iterate"
+        none = f"None {of_all} lies on it: for each, something is as good in both and better in one"
+        said.append(f"{none}." if not num else f"{num} {of_all} lie{'s' * (num == 1)} on it.")
     said.append(f"With gain and offset forgiven the front is {_front(table, 'psnr_ri', 'on_front_ri')}.")
     return said
 

@@ -1,4 +1,4 @@
-"""The error by place: planted shares come back with their gaps and their sentence, and what is not known is left out."""
+"""The error by place: planted shares come back with their gaps and sentence, and what is not known is left out."""
 
 import numpy as np
 import pandas as pd
