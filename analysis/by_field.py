@@ -74,7 +74,7 @@ def field_figure(table: pd.DataFrame) -> Figure:
     """
     loops = [*dict.fromkeys(table["variant"])]
     figure = Figure(figsize=(5.6 * len(loops), 3.8), layout="constrained")
-    for axes, loop in zip(figure.subplots(1, len(loops), sharey=True, squeeze=False)[0], loops, strict=True):
+    for axes, loop in zip(figure.subplots(1, len(loops), squeeze=False)[0], loops, strict=True):
         rows = table[table["variant"] == loop]
         places = {field: place for place, field in enumerate(dict.fromkeys(rows["field"]), 1)}
         means = rows.groupby("field", sort=False)["mean_gap"].first()
@@ -82,11 +82,11 @@ def field_figure(table: pd.DataFrame) -> Figure:
         axes.axhline(0, color="#333333", linewidth=0.9)
         axes.plot(x, rows["gap"], "_", color="#777777", markersize=5, label="one seed")
         axes.plot([*places.values()], means, "o", color=colour(loop), markersize=4.5, label="mean of the seeds")
-        ends = [(0, "left", 5), (-1, "right", -5)] if len(means) > 1 else [(0, "left", 5)]
-        for place, side, shift in ends:
-            spot = (places[means.index[place]], means.iloc[place])
-            how = {"textcoords": "offset points", "fontsize": 8.5, "ha": side}
-            axes.annotate(means.index[place], spot, (shift, -12 if place == 0 else 8), **how)
+        of_field = rows.groupby("field", sort=False)["gap"]
+        how = {"textcoords": "offset points", "fontsize": 8.5}
+        axes.annotate(means.index[0], (1, of_field.min().iloc[0]), (-3, -13), ha="left", **how)
+        if len(means) > 1:
+            axes.annotate(means.index[-1], (len(means), of_field.max().iloc[-1]), (3, 7), ha="right", **how)
         axes.set_title(f"{title(loop)} against {title(table['baseline'].iloc[0])}", fontsize=11, loc="left")
         axes.set_xlabel("test fields, sorted by the mean gap")
         axes.set_xlim(0, len(places) + 1)

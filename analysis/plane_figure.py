@@ -7,14 +7,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
+from analysis.facts import NOT_ITERATING
 from analysis.figures import DEEP_DB, spread_apart
 from analysis.plane import FIDELITIES
-from analysis.variants import FAMILIES, OTHER, colour, family, title
+from analysis.variants import FAMILIES, ORACLES, OTHER, colour, family, title
 
 MARKS = {"baseline": "s", "classical control": "^", "input": "x", "oracle": "D", "control": "o", "way to iterate": "o"}
 NAMES = {"psnr": "PSNR (dB), higher is nearer to the truth", "psnr_ri": "range-invariant PSNR (dB)"}
 FRONT = {"psnr": "on_front", "psnr_ri": "on_front_ri"}
+LINEAR_DB, TICKS_DB = 1.0, (-50, -20, -10, -5, -2, -1, -0.5, 0)
 GREY = "#111111"  # of what takes one step
 
 
@@ -30,7 +33,11 @@ def plane_figure(table: pd.DataFrame, source: str = "") -> Figure:
     for axes, fidelity in zip(panels, FIDELITIES, strict=True):
         (left, right), (low, high) = (_limits(finite, column) for column in (fidelity, "sharpness_db"))
         axes.set_xlim(left, right)
+        axes.set_yscale("symlog", linthresh=LINEAR_DB)  # what matters lies near 0, and what is blurred far below
         axes.set_ylim(low, high)
+        ticks = [tick for tick in TICKS_DB if low <= tick <= high]
+        axes.set_yticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
+        axes.yaxis.set_minor_locator(NullLocator())
         front = finite[finite[FRONT[fidelity]]].sort_values(fidelity)
         axes.step(front[fidelity], front["sharpness_db"], where="pre", color="#bbbbbb", linewidth=2.5, zorder=1)
         for row in finite.to_dict("records"):
@@ -52,7 +59,9 @@ def _limits(table: pd.DataFrame, column: str) -> tuple[float, float]:
     values = table[column].replace(-np.inf, np.nan)
     known = values[table["kind"].isin(["baseline", "classical control", "input"])].min()
     low = max(values.min(), (known if np.isfinite(known) else values.min()) - DEEP_DB)
-    high = max(values.max(), 0.0) if column == "sharpness_db" else values.max()
+    high = values.max()
+    if column == "sharpness_db":
+        return 1.1 * min(low, -LINEAR_DB), 0.15 * LINEAR_DB
     pad = 0.05 * max(high - low, 1e-3)
     return low - pad, high + pad
 
@@ -74,7 +83,8 @@ def _name(axes: Axes, rows: pd.DataFrame, fidelity: str) -> None:
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     rows = rows.sort_values(["sharpness_db", fidelity])
     x, y = rows[fidelity].clip(left, right), rows["sharpness_db"].clip(low, high)
-    places = spread_apart(y.to_numpy(), (high - low) / 22, low, high)
+    heights = (axes.transScale + axes.transLimits).transform(np.column_stack([x, y]))[:, 1]
+    places = spread_apart(heights, 1 / 22, 0, 1)
     for name, kind, spot_x, spot_y, place in zip(rows["method"], rows["kind"], x, y, places, strict=True):
         ink = colour(name) if kind in ("way to iterate", "control", "oracle") else GREY
         axes.annotate(
@@ -82,7 +92,7 @@ def _name(axes: Axes, rows: pd.DataFrame, fidelity: str) -> None:
             xy=(spot_x, spot_y),
             xytext=(1.03, place),
             xycoords="data",
-            textcoords=("axes fraction", "data"),
+            textcoords="axes fraction",
             fontsize=8.5,
             color=ink,
             weight="bold" if kind == "baseline" else "normal",
@@ -100,5 +110,8 @@ def _handles(table: pd.DataFrame) -> list[Line2D]:
     families = dict.fromkeys(family(name) for name in table.loc[table["kind"].isin(coloured), "method"])
     for name in families:
         words, ink = FAMILIES.get(name, OTHER)
-        handles.append(Line2D([], [], marker="o", linestyle="", color=ink, label=words))
+        hollow = {"markerfacecolor": "white"} if name in NOT_ITERATING else {}
+        handles.append(
+            Line2D([], [], marker="D" if name in ORACLES else "o", linestyle="", color=ink, label=words, **hollow)
+        )
     return [*handles, Line2D([], [], color="#bbbbbb", linewidth=2.5, label="Pareto front")]
