@@ -97,7 +97,15 @@ def _name(axes: Axes, rows: pd.DataFrame, fidelity: str) -> None:
             color=ink,
             weight="bold" if kind == "baseline" else "normal",
             va="center",
-            arrowprops={"arrowstyle": "-", "color": ink, "lw": 0.5, "alpha": 0.5, "shrinkA": 1, "shrinkB": 4},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": ink,
+                "lw": 0.5,
+                "alpha": 0.5,
+                "shrinkA": 1,
+                "shrinkB": 4,
+                "relpos": (0, 0.5),
+            },
             annotation_clip=False,
         )
 
