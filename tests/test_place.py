@@ -73,6 +73,15 @@ def test_less_error_one_place_alone_and_no_difference_are_said():
     assert same.startswith("Whether direct has more squared error than the UNet is undecided")
 
 
+def test_seeds_that_ran_away_by_orders_of_magnitude_leave_it_decided_that_there_is_more():
+    scores = table(num_fields=4)
+    for seed, factor in ((1, 1.0), (2, 10.0), (3, 300.0)):
+        chosen = (scores["variant"] == "direct") & (scores["seed"] == seed)
+        scores.loc[chosen, ["psnr", "psnr_structure", "psnr_background"]] -= 10 * np.log10(factor) + 20
+    said = place_sentence(scores, "direct")  # of 0.4 and 0.64 in 1.04
+    assert said.startswith("Of direct's additional squared error over the UNet, 62 % [")
+
+
 def test_fields_without_places_are_left_out_and_a_loop_that_diverged_is_said_to_be():
     scores, columns = table(), ["psnr_structure", "psnr_background", "structure_share"]
     scores.loc[scores["field"] == "f1", columns] = np.nan
