@@ -74,8 +74,8 @@ def _mark(axes: Axes, row: dict, fidelity: str) -> None:
     if inside:
         axes.plot([row[f"{fidelity}_low"], row[f"{fidelity}_high"]], [y, y], color=ink, linewidth=0.8, alpha=0.6)
         axes.plot([x, x], [row["sharpness_db_low"], row["sharpness_db_high"]], color=ink, linewidth=0.8, alpha=0.6)
-    hollow = {"markerfacecolor": "white"} if row["kind"] in ("oracle", "control") or not inside else {}
-    axes.plot(x, y, MARKS[row["kind"]], color=ink, markersize=6, clip_on=False, zorder=3, **hollow)
+    face = "white" if row["kind"] in ("oracle", "control") or not inside else ink
+    axes.plot(x, y, MARKS[row["kind"]], color=ink, markerfacecolor=face, markersize=6, clip_on=False, zorder=3)
 
 
 def _name(axes: Axes, rows: pd.DataFrame, fidelity: str) -> None:
@@ -111,15 +111,11 @@ def _name(axes: Axes, rows: pd.DataFrame, fidelity: str) -> None:
 
 
 def _handles(table: pd.DataFrame) -> list[Line2D]:
-    kinds = {kind: mark for kind, mark in MARKS.items() if kind in set(table["kind"])}
-    coloured = [kind for kind in ("way to iterate", "control", "oracle") if kind in kinds]
-    plain = {"linestyle": "", "color": GREY}
-    handles = [Line2D([], [], marker=mark, label=kind, **plain) for kind, mark in kinds.items() if kind not in coloured]
-    families = dict.fromkeys(family(name) for name in table.loc[table["kind"].isin(coloured), "method"])
-    for name in families:
+    coloured = table["kind"].isin(["way to iterate", "control", "oracle"])
+    kinds = [kind for kind in MARKS if kind in set(table.loc[~coloured, "kind"])]
+    handles = [Line2D([], [], marker=MARKS[kind], linestyle="", color=GREY, label=kind) for kind in kinds]
+    for name in dict.fromkeys(family(name) for name in table.loc[coloured, "method"]):
         words, ink = FAMILIES.get(name, OTHER)
-        hollow = {"markerfacecolor": "white"} if name in NOT_ITERATING else {}
-        handles.append(
-            Line2D([], [], marker="D" if name in ORACLES else "o", linestyle="", color=ink, label=words, **hollow)
-        )
+        mark, face = ("D" if name in ORACLES else "o"), ("white" if name in NOT_ITERATING else ink)
+        handles.append(Line2D([], [], marker=mark, linestyle="", color=ink, markerfacecolor=face, label=words))
     return [*handles, Line2D([], [], color="#bbbbbb", linewidth=2.5, label="Pareto front")]
