@@ -81,10 +81,11 @@ def coherent(power: np.ndarray, coherence: np.ndarray) -> np.ndarray:
 def pareto(one: Sequence[float] | pd.Series, other: Sequence[float] | pd.Series) -> np.ndarray:
     """Which points no other point beats: as high in both and higher in one. Those with NaN are neither."""
     points = np.column_stack([np.asarray(one, float), np.asarray(other, float)])
-    is_point = ~np.isnan(points).any(axis=1)
+    is_point: np.ndarray = ~np.any(np.isnan(points), axis=1)
     not_below = (points[None] >= points[:, None]).all(axis=2)
-    above = (points[None] > points[:, None]).any(axis=2)
-    return is_point & ~(not_below & above).any(axis=1)
+    above: np.ndarray = np.any(points[None] > points[:, None], axis=2)
+    beaten: np.ndarray = np.any(not_below & above, axis=1)
+    return is_point & ~beaten
 
 
 def plane_sentences(table: pd.DataFrame) -> list[str]:
