@@ -45,6 +45,8 @@ from analysis.variants import (
     title,
 )
 from analysis.viewer import as_json, script, viewer
+from analysis.where import ALT as ALT_OF_WHERE
+from analysis.where import Where, where
 from analysis.which_setting import Settings, which_setting
 from analysis.why import ALT as ALT_OF_WHY
 from analysis.why import Why, why
@@ -90,6 +92,9 @@ def write_report(root: Path | str, experiment: str) -> Path:
         starts = by_start.by_start(gap_of_all_starts, folder / "figures")
         drawn |= starts.drawn if starts else {}
         far = how_far(root, confirmation, gap, trajectories, trials, folder)
+        loops = source_and_best(trajectories, gap, blind)
+        places = where(root, confirmation, trajectories, images, loops, folder)
+        drawn |= places.drawn
         setting = which_setting(root, experiment, confirmation, trials, folder)
         final_step = int(gap["step"].max())
         rows = {metric: gap_rows(gap, final_step, trajectories, metric) for metric in ("psnr", "psnr_ri")}
@@ -101,13 +106,13 @@ def write_report(root: Path | str, experiment: str) -> Path:
         page.write_text(
             _page(
                 *(confirmation, gap, trajectories, one_step, space, path, trials, drawn | setting.drawn),
-                *(account(root, experiment), far, setting, rows, said[0]),
+                *(account(root, experiment), far, places, setting, rows, said[0]),
                 samples_sentences(samples),
                 facts.classical_settings(next(iter(classical.values()), {})),
                 laid_out(measured),
                 reasons,
                 starts,
-                viewer(images, first_field(trajectories), shown=source_and_best(trajectories, gap, blind)[1]),
+                viewer(images, first_field(trajectories), shown=loops[1]),
             ),
             encoding="utf-8",
         )
@@ -125,6 +130,7 @@ def _page(
     drawn: Mapping[str, Path],
     time: Account | None,
     far: HowFar,
+    places: Where,
     setting: Settings,
     rows: Mapping[str, list[Row]],
     headline: str,
@@ -163,8 +169,9 @@ def _page(
         steps=_by_step(trajectories, gap),
         levels=sorted(gap["level"].unique(), reverse=True),
         pictures={name: _inlined(path) for name, path in drawn.items()},
-        alt=ALT | ALT_OF_WHY | setting.alt | by_start.ALT,
+        alt=ALT | ALT_OF_WHY | ALT_OF_WHERE | setting.alt | by_start.ALT,
         how_far=far,
+        where=places,
         setting=setting,
         chosen=[_choice(study, choice) for study, choice in confirmation.get("chosen", {}).items()],
         states=trials.groupby(["study", "state"]).size().unstack(fill_value=0).to_dict("index"),

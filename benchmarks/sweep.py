@@ -40,11 +40,11 @@ from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.series import ensure_series
 from dehazing.pipeline.store import Store
 from dehazing.pipeline.together import execute_together
-from dehazing.stages import fields, iterative
+from dehazing.stages import fields, iterative, loops
 from dehazing.stages.configuration import Configuration
 from dehazing.strict import from_mapping
 from dehazing.sweep import NETWORKS, Operators
-from search_spaces import iterative as loops
+from search_spaces import iterative as search_space
 from studies.executions import nested, space_of
 from studies.reading import FOLDER, read_studies
 
@@ -87,7 +87,7 @@ def drawn(num: int, space: str = "loops") -> list[dict[str, Any]]:
     sampling = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=SEED))
     unmatched = {"iterative": {"space": {"match": "none"}, "points": []}} if space == "loops" else {}
     shipped = space_of(read_studies(["iterative"], "quickstart", unmatched)["iterative"])
-    suggest = loops.space if space == "whole" else shipped
+    suggest = search_space.space if space == "whole" else shipped
     found: dict[str, dict[str, Any]] = {}
     while len(found) < num:
         trial = sampling.ask()
@@ -199,7 +199,7 @@ def remove(store: Store) -> None:
 def counted_calls() -> Iterator[Counter[str]]:
     """How often R, G and P are called in the loops, counted at the networks; each on all fields counts once."""
     called: Counter[str] = Counter()
-    evaluate = iterative.evaluate
+    evaluate = loops.evaluate
     num_chunks = 0
 
     def counting(wanted: Any, z_T: Any, operators: Operators, *others: Any) -> Any:
@@ -217,11 +217,11 @@ def counted_calls() -> Iterator[Counter[str]]:
         R, P = counted("R", operators.R), counted("P", operators.P)
         return evaluate(wanted, z_T, operators._replace(R=R, G=G, P=P), *others)
 
-    iterative.evaluate = counting  # type: ignore[assignment]
+    loops.evaluate = counting  # type: ignore[assignment]
     try:
         yield called
     finally:
-        iterative.evaluate = evaluate
+        loops.evaluate = evaluate
         for name in NETWORKS:
             called[name] = -(-called[name] // max(num_chunks, 1))  # one call too many in a chunk counts
 

@@ -14,6 +14,8 @@ from dehazing.pipeline.store import Store
 EXPERIMENT = "planted-quickstart"
 CLASSICAL = {"rolling_ball": 27.0, "richardson_lucy": 25.0, "unet_turned": 31.9}  # PSNR at T, where alone they stand
 UNET, NAFNET, HDN, INPUT, AUTOENCODED, CEILING = 31.7, 32.1, 32.9, 24.0, 23.5, 38.0
+STRUCTURE = 0.1  # share of the pixels
+ON_BACKGROUND = {"direct_blind": 0.8}  # share of a method's own squared error; of the others 0.5
 ENDS = {  # PSNR of the last prediction; all start at 31.5
     "direct": 30.2,
     "combine_z_previous": 30.9,
@@ -59,17 +61,19 @@ def plant(root, seeds=(101, 102), T=6, num_fields=16, size=48, variants=ENDS, re
     addresses = {}
     for seed in seeds:
         addresses[str(seed)] = f"iterative/{seed:016x}"
+        table = evaluation(seed, T, num_fields, variants, lower or {})
+        extremes = _extremes(table, variants)
         store.publish(
             addresses[str(seed)],
             {
-                "evaluation.parquet": _parquet(evaluation(seed, T, num_fields, variants, lower or {})),
+                "evaluation.parquet": _parquet(table),
                 "one_step.json": json.dumps(_one_step(seed, T)).encode(),
                 "latent_space.json": json.dumps(latent_space(T)).encode(),
                 "path.json": json.dumps(path(T, num_fields)).encode(),
-                "examples.safetensors": save(_examples(size, T, variants)),
+                "examples.safetensors": save(_examples(size, T, variants, extremes)),
                 "metrics.json": json.dumps({"final": {}, "history": [], "seconds": 3.0, "device": "cpu"}).encode(),
             }
-            | (_records(seed, T) if records else {}),
+            | (_records(seed, T) | {"extremes.json": json.dumps(extremes).encode()} if records else {}),
         )
     store.publish(
         "degrader/00000000000000aa",
@@ -162,6 +166,7 @@ def evaluation(seed, T, num_fields, variants, lower=()):
                 | {f"power_{k}": 1 - 0.1 * k for k in range(4)}
                 | {f"coherence_{k}": 1 - 0.2 * k for k in range(4)}
                 | {"ms_ssim": psnr / 45, "micro_ms3im": psnr / 50, "frc_px": 2.5, "background": 0.01, "line_f1": 0.9}
+                | on_places(name, psnr)
                 | {"drift": drift, "drift_cosine": 1 - drift, "norm_ratio": 1 - drift / 2}
             )
 
@@ -184,8 +189,16 @@ def evaluation(seed, T, num_fields, variants, lower=()):
     for f, name in product(range(num_fields), CLASSICAL):
         row = next(row for row in rows if row["variant"] == "input" and row["field"] == f"field-{f:02d}")
         psnr = row["psnr"] - INPUT + CLASSICAL[name]
-        rows.append({**row, "variant": name, "psnr": psnr, "psnr_ri": psnr + 0.2})
+        rows.append({**row, "variant": name, "psnr": psnr, "psnr_ri": psnr + 0.2, **on_places(name, psnr)})
     return pd.DataFrame(rows)
+
+
+def on_places(name, psnr):
+    """PSNR on structure and background, so that so much of a method's squared error lies on each."""
+    error, share = 10 ** (-psnr / 10), ON_BACKGROUND.get(name, 0.5)
+    of_background, of_structure = share * error / (1 - STRUCTURE), (1 - share) * error / STRUCTURE
+    found = {"psnr_structure": of_structure, "psnr_background": of_background}
+    return {place: -10 * np.log10(value) for place, value in found.items()} | {"structure_share": STRUCTURE}
 
 
 def _records(seed, T):
@@ -239,7 +252,18 @@ def _one_step(seed, T):
     ] + [{"degrader": "pixels", "domain": "pixels", "level": s, "error": 0.1} for s in range(1, T)]
 
 
-def _examples(size, T, variants):
+def _extremes(table, variants):
+    """The worst and the best field of every loop against HDN, as the stage tells of them."""
+    at_T = table[(table["step"] == 0) & (table["variant"] == "hdn")].set_index("field")["psnr"]
+    ends = table[table["level"] == 1]
+    gaps = {name: ends[ends["variant"] == name].set_index("field")["psnr"] - at_T for name in variants}
+    gaps = {name: gap.fillna(-np.inf) for name, gap in gaps.items()}
+    loops = {name: [gap.idxmin(), gap.idxmax()] for name, gap in gaps.items()}
+    fields = sorted({field for pair in loops.values() for field in pair})
+    return {"baseline": "hdn", "fields": fields, "loops": loops}
+
+
+def _examples(size, T, variants, extremes):
     rng = np.random.default_rng(0)
     truth = np.zeros((3, size, size), np.float32)
     for image in truth:
@@ -267,6 +291,10 @@ def _examples(size, T, variants):
         images[name] = blurred((35 - end) / 3)
         sigmas = [(35 - (START + (end - START) * k / max(T - 1, 1))) / 3 for k in range(T)]
         images[f"{name}/steps"] = np.stack([blurred(sigma) for sigma in sigmas])
+    which = [k % len(truth) for k, _ in enumerate(extremes["fields"])]
+    images |= {f"{name}/extremes": images[name][which] for name in ("input", "hdn", "truth")}
+    for name, pair in extremes["loops"].items():
+        images[f"{name}/extremes"] = images[name][[which[extremes["fields"].index(field)] for field in pair]]
     return {name: np.ascontiguousarray(image, np.float32) for name, image in images.items()}
 
 

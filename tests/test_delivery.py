@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -103,6 +104,27 @@ def test_a_delivering_process_that_is_killed_is_started_again(root: Path) -> Non
     found = runs(root)
     assert len(found) == 31 and {run.info.status for run in found.values()} == {"FINISHED"}
     assert all(points(root, found[f"unet {i}"], "val/psnr") == [(1, float(i))] for i in range(30))
+
+
+def test_a_process_that_is_killed_again_and_again_while_a_run_ends_is_no_outage(root: Path) -> None:
+    tracker, killed = tracking(root, is_apart=True), []
+
+    def kill() -> None:
+        while len(killed) < 6:
+            for child in psutil.Process().children():
+                with contextlib.suppress(psutil.Error):
+                    if child.pid not in killed and "studies.tracking.delivering" in child.cmdline():
+                        child.kill()
+                        killed.append(child.pid)
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    tracker.start(Run("unet", "unet"))
+    tracker.end("unet", "FINISHED")
+    assert tracker.close() == ""
+    killer.join()
+    assert len(killed) == 6 and runs(root)["unet"].info.status == "FINISHED"
 
 
 OLD_BOX = {"host": "oldbox", "pid": 77, "started_s": 1700000000.0}

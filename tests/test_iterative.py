@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
+from scipy.ndimage import gaussian_filter
 
 from benchmarks.prefixes import distinct_calls
 from dehazing import inference, metrics, schedules
@@ -78,7 +79,9 @@ def upstreams(tmp_path_factory):
     """(series, role → published folder)."""
     rng = np.random.default_rng(0)
     splits = ["train"] * 3 + ["validation"] * 5 + ["test"]
-    blobs = [Field(f"f{i}", s, rng.random((T + 1, 40, 45), np.float32).cumsum(0)) for i, s in enumerate(splits)]
+    noise = rng.random((len(splits), T + 1, 40, 45), np.float32).cumsum(1)
+    images = gaussian_filter(noise, (0, 0, 1.5, 1.5))  # or nothing would stand out of a background
+    blobs = [Field(f"f{i}", split, image) for i, (split, image) in enumerate(zip(splits, images, strict=True))]
     series = Series(tuple(blobs), (1.0, 2.0, 3.0, float("inf")), "px", (1.5,) * (T + 1), (0.5,) * (T + 1))
     aside = tmp_path_factory.mktemp("series")
     save_series(series, aside)
@@ -119,7 +122,7 @@ def test_a_configuration_in_a_batch_gives_what_it_gives_alone_to_the_bit(upstrea
         fields.forget()
         assert alone(upstreams, config) == in_batch, config.configurations  # cold
         assert alone(upstreams, config) == in_batch, config.configurations  # warm
-    assert len(together[0][0]) == (7 if full else 1)
+    assert len(together[0][0]) == (8 if full else 1)
     assert set(json.loads(json.dumps(together[0][1]))) >= {"val/gap_db", "val/gap_db_direct", "calls/R"}
 
 
@@ -148,7 +151,7 @@ def test_latents_that_are_computed_together_give_the_same_but_for_rounding(upstr
     monkeypatch.setattr(loops, "_bounds", lambda x, num: (2, 4))  # as on a GPU
     files, together = alone(upstreams, config)
     assert together == pytest.approx(one_by_one, abs=1e-4)
-    assert len(files) == 7
+    assert len(files) == 8
 
 
 def test_only_a_full_evaluation_measures_what_is_dear_and_says_what_it_cannot(upstreams):
@@ -423,3 +426,20 @@ def test_what_is_joined_agrees_in_all_but_the_configurations():
     assert [c.name for c in joined([one, other, one]).configurations] == ["0"]  # a name makes no other trajectory
     with pytest.raises(ValueError, match="must agree in all but the configurations"):
         joined([one, Config((Configuration("stop"),), split="test")])
+
+
+def test_a_full_evaluation_keeps_the_pictures_of_each_loops_worst_and_best_field(upstreams):
+    table, files = evaluated(upstreams, num_examples=5)
+    record, pictures = json.loads(files["extremes.json"]), safetensors.torch.load(files["examples.safetensors"])
+    at_T = table[table["level"] == T].pivot(index="field", columns="variant", values="psnr")
+    assert record["baseline"] == at_T[list(iterative.BASELINES)].mean().idxmax()
+    ends = table[(table["variant"] == "direct") & (table["level"] == 1)].set_index("field")["psnr"]
+    gap = ends - at_T[record["baseline"]]
+    assert record["loops"]["direct"] == [gap.idxmin(), gap.idxmax()]
+    assert record["fields"] == sorted({gap.idxmin(), gap.idxmax()})
+    names = list(table["field"].unique())
+    for k, name in enumerate(record["loops"]["direct"]):
+        assert torch.equal(pictures["direct/extremes"][k], pictures["direct"][names.index(name)])
+    for name in ("input", "truth", record["baseline"]):
+        for k, field in enumerate(record["fields"]):
+            assert torch.equal(pictures[f"{name}/extremes"][k], pictures[name][names.index(field)])

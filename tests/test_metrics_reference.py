@@ -8,12 +8,15 @@ from dehazing import metrics
 IN_FULL = (
     metrics.ms_ssim,
     metrics.micro_ms3im,
+    metrics.psnr_structure,
+    metrics.psnr_background,
+    metrics.structure_share,
     metrics.frc_resolution,
     metrics.background_residue,
     metrics.line_f1,
 )
 OF_PAIRS = (metrics.mse, metrics.psnr, metrics.psnr_ri, metrics.ssim, metrics.band_errors, metrics.power_ratio)
-NEED_TRUTH = IN_FULL[2:]
+NEED_TRUTH = IN_FULL[5:]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from analysis.trajectories import read_confirmation, read_one_step_errors, read_
 from studies.__main__ import main
 
 CEILINGS = ("ceiling_truth", "ceiling_frame")
-TABLES = ("blur", "verdicts", "promised", "detectable", "importance", "isolation")
+TABLES = ("blur", "verdicts", "promised", "detectable", "place", "importance", "isolation")
 
 
 class Page(HTMLParser):
@@ -62,6 +62,9 @@ def test_everything_is_written(written):
         "hdn_samples",
         "power_by_frequency",
         "coherence_by_frequency",
+        "gap_by_field",
+        "extreme_fields",
+        "plane",
         "alpha_schedules",
     )
     assert found == {
@@ -95,7 +98,7 @@ def test_the_page_needs_nothing_from_outside(written):
 def test_pictures_have_alternatives_and_tables_are_there(written):
     _, _, parsed = written
     of_viewer = 4  # whose script gives three of them what they show, and their alternatives
-    assert parsed.tags.count("img") == len(parsed.alts) == 11 + of_viewer and parsed.alts.count("") == 3
+    assert parsed.tags.count("img") == len(parsed.alts) == 14 + of_viewer and parsed.alts.count("") == 3
     assert parsed.tags.count("table") >= 5
 
 
@@ -153,7 +156,45 @@ def test_hdns_samples_are_shown_by_their_number_and_their_calibration_is_said(wr
 def test_an_evaluation_without_samples_or_settings_still_makes_a_report(tmp_path):
     name = plant(tmp_path, T=2, num_fields=4, records=False)
     page = Page(write_report(tmp_path, name).read_text(encoding="utf-8"))
-    assert page.tags.count("img") == 14 and "samples are worth" not in page.text
+    assert page.tags.count("img") == 16 and "samples are worth" not in page.text
+    assert "Pictures of the worst and the best field were not kept by this evaluation" in page.text
+
+
+def test_where_the_gap_sits_is_said_and_shown(written):
+    _, page, parsed = written
+    scores = pd.read_parquet(page.parent / "trajectories.parquet")
+    psnr = scores[scores["step"] == 5].pivot_table(index=["seed", "field"], columns="variant", values="psnr")
+    at_T = scores[scores["step"] == 0].pivot_table(index=["seed", "field"], columns="variant", values="psnr")
+    loop, unet = 10 ** (-psnr["direct_blind"] / 10), 10 ** (-at_T["unet"] / 10)
+    share = (0.8 * loop - 0.5 * unet).sum() / (loop - unet).sum()  # as planted
+    said = f"Of direct (blind)'s additional squared error over the UNet, {100 * share:.0f} % ["
+    assert said in parsed.text and "lies on background, 90 % of the pixels." in parsed.text
+    table = pd.read_csv(page.parent / "place.csv")
+    assert len(table) == 2 * (7 + len(CLASSICAL) + len(ENDS)) and table["psnr"].notna().all()
+
+    gap = (psnr["direct_blind"] - at_T["hdn"]).groupby("field").mean()
+    worst = (
+        f"direct (blind) against HDN, the baseline of highest PSNR: worst on {gap.idxmin()}, {-gap.min():.1f} dB below"
+    )
+    assert f"{worst}, best on {gap.idxmax()}," in parsed.text
+    shown = pd.read_csv(page.parent / "figures" / "extreme_fields.csv")
+    of_first = (psnr["direct_blind"] - at_T["hdn"])[1]
+    assert shown["field"].tolist()[:2] == [of_first.idxmin(), of_first.idxmax()] and set(shown["seed"]) == {1}
+    assert len(pd.read_csv(page.parent / "figures" / "gap_by_field.csv")) == 2 * 3 * 8  # loops, seeds, fields
+
+    plane = pd.read_csv(page.parent / "figures" / "plane.csv").set_index("method")
+    assert plane.index[plane["on_front"]].tolist() == ["hdn"], "all are equally sharp, and no oracle counts"
+    assert "None of 28 ways to iterate lies on it" in parsed.text and "Every point of the plane" in parsed.text
+
+
+def test_an_evaluation_that_did_not_look_at_places_makes_a_report_without(tmp_path, monkeypatch):
+    import planted_experiment
+
+    monkeypatch.setattr(planted_experiment, "on_places", lambda *_: {})
+    page = write_report(tmp_path, plant(tmp_path, T=2, num_fields=4))
+    text = Page(page.read_text(encoding="utf-8")).text
+    assert "on structure or on background" not in text and "Fidelity against sharpness" in text
+    assert not (page.parent / "place.csv").exists()
 
 
 def test_real_series_of_one_field_say_so(tmp_path):

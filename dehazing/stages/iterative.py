@@ -24,6 +24,7 @@ from dehazing.stages.bounds import require
 from dehazing.stages.configuration import Configuration, begun, require_names
 from dehazing.stages.degrader import one_step_errors
 from dehazing.stages.fields import Scored, fields_of
+from dehazing.stages.kept_pictures import KeptPictures
 from dehazing.stages.lineage import require_latents_of
 from dehazing.stages.loop_domain import NEEDS, LoopDomain
 from dehazing.stages.loops import walked
@@ -97,12 +98,12 @@ class Stage:
         self._trajectories: dict[str, Any] = {}  # of symbols, by the configuration's key
         self._of_images: dict[Symbol, Columns] = {}  # scores of Dec(z0_hat)
         self._of_latents: dict[tuple[Symbol, int], Columns] = {}  # of z_t against the true latent of level t
-        self._pictures: dict[Symbol, Tensor] = {}  # Dec(z0_hat) of the first fields, where pictures are kept
+        self._pictures = KeptPictures(config.num_examples)  # Dec(z0_hat), where pictures are kept
         self._one_step: list[dict[str, Any]] = []
 
     @torch.no_grad()
     def train_epoch(self) -> dict[str, float]:
-        self._one_shots(self.config)
+        self._pictures.stand_against(self._one_shots(self.config).rows, BASELINES)
         for name in DOMAINS:
             chosen = [one for one in self._begun(self.config) if one.domain == name]
             if chosen:
@@ -133,6 +134,7 @@ class Stage:
                 files["path.json"] = json.dumps(self.fields.path(self._domain("latents")), indent=1).encode()
                 files["examples.safetensors"] = safetensors.torch.save(self._examples(config))
                 records = {"one_step": self._one_step_of(config), **self._one_shots(config).records}
+                records["extremes"] = self._pictures.record(self._ends(config), self.fields.names)
                 files |= {f"{name}.json": json.dumps(record, indent=1).encode() for name, record in records.items()}
             finished.append((files, self._final(config, table)))
         return finished
@@ -160,13 +162,11 @@ class Stage:
             chosen = [one for one in configurations if one.starts_at(T) == start]
             if not chosen:
                 continue
-            is_shown = self.config.full and start == T
-            num_pictures = max(self.config.num_examples, 1) if is_shown else 0
-            found = walked(fields, domain, start, chosen, degraders, self.config.full, num_pictures)
+            see = self._pictures.see if self.config.full and start == T else None
+            found = walked(fields, domain, start, chosen, degraders, self.config.full, see)
             self._trajectories |= {one.key: walk for one, walk in zip(chosen, found.trajectories, strict=True)}
             self._of_images |= found.images
             self._of_latents |= found.latents
-            self._pictures |= found.pictures
             self.called += found.called
 
     def _degraders(self, domain: LoopDomain, configurations: list[Configuration]) -> dict[str, tuple[Any, str]]:
@@ -215,7 +215,7 @@ class Stage:
         return final | {f"calls/{name}": float(counted[name]) for name in NETWORKS}
 
     def _examples(self, config: Config) -> dict[str, Tensor]:
-        """Pictures of the first fields as everything restores them from T, and every step of the very first."""
+        """Pictures from T: of the first fields as all restore them, every step of the very first, loops' extremes."""
         fields = self.fields
         pictures = {"input": fields.x[:, -1], "truth": fields.reference, "frame": fields.x[:, 0]}
         pictures |= self._one_shots(config).pictures
@@ -226,13 +226,19 @@ class Stage:
             if one.starts_at(fields.T) < fields.T:
                 continue
             z0_hats = self._trajectories[one.key].z0_hat
-            pictures[one.label] = self._pictures[z0_hats[-1]]
-            steps[f"{one.label}/steps"] = torch.stack([self._pictures[z0_hat][0] for z0_hat in z0_hats])  # (T, Y, X)
+            pictures[one.label] = self._pictures.first(z0_hats[-1])
+            steps[f"{one.label}/steps"] = torch.stack([self._pictures.first(each)[0] for each in z0_hats])  # (T, Y, X)
         shown = {name: images[: config.num_examples] for name, images in pictures.items()} | steps
+        whole = {name: pictures[name] for name in ("input", "truth", self._pictures.baseline)}
+        shown |= self._pictures.extremes(self._ends(config), whole)
         return {
             name: images.detach().float().cpu().clone(memory_format=torch.contiguous_format)
             for name, images in shown.items()
         }
+
+    def _ends(self, config: Config) -> dict[str, Symbol]:
+        from_T = (one for one in config.configurations if one.starts_at(self.fields.T) == self.fields.T)
+        return {one.label: self._trajectories[one.key].z0_hat[-1] for one in from_T}
 
     def _one_step_of(self, config: Config) -> list[dict[str, Any]]:
         named = {(one.domain, one.degrader) for one in config.configurations if one.has_G}

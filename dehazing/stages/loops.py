@@ -7,7 +7,7 @@ level has symbols of its own, and among those of one level every distinct prefix
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +26,8 @@ from dehazing.sweep import Operators, Sweep, Symbol, evaluate, stacked
 # one trajectory at a time; on a GPU the fields of all trajectories, and those that go through a network together.
 PIXELS_ON_CPU = 2**16
 PIXELS_ON_GPU, PIXELS_AT_ONCE = 2**26, 2**22
+# a prediction, fields (n,), their images (n, Y, X), their PSNR in dB
+See = Callable[[Symbol, Tensor, Tensor, Sequence[float]], None]
 
 
 class Walked(NamedTuple):
@@ -34,7 +36,6 @@ class Walked(NamedTuple):
     trajectories: list[Any]
     images: dict[Symbol, Columns]  # of Dec(z0_hat)
     latents: dict[tuple[Symbol, int], Columns]  # of z_t against the true latent of level t
-    pictures: dict[Symbol, Tensor]  # Dec(z0_hat) of the first fields
     called: Counter[str]  # how often R, G and P were called, each on all fields
 
 
@@ -45,13 +46,13 @@ def walked(
     configurations: Sequence[Configuration],
     degraders: Mapping[str, tuple[Any, str]],
     full: bool,
-    num_pictures: int = 0,
+    see: See | None = None,
 ) -> Walked:
     """Runs every configuration from z_start = E(x_start) down to level 1.
 
     What is z_T in the loops' notation is z_start: anchors see it, and Eq. 2 and the moments are fitted on the levels
-    up to it. degraders: role → (G, what it is anchored on). full: with the dear metrics; num_pictures: fields whose
-    predictions are kept as pictures.
+    up to it. degraders: role → (G, what it is anchored on). full: with the dear metrics. see: is shown every prediction
+    that is scored, for some of the fields.
     """
     z, haze_alpha = fields.encoded(domain), fields.haze_alpha(domain, start=start).tolist()
     trajectories = _trajectories(configurations, degraders, start, haze_alpha)
@@ -65,7 +66,6 @@ def walked(
     num_fields, at_once = _bounds(fields.x, len(trajectories))
     of_images: dict[Symbol, list[Columns]] = defaultdict(list)
     of_latents: dict[tuple[Symbol, int], list[Columns]] = defaultdict(list)
-    pictures: dict[Symbol, list[Tensor]] = defaultdict(list)
 
     def visit(latents: dict[Symbol, Latent]) -> None:
         predicted = [symbol for symbol in latents if symbol in z0_hats]
@@ -73,8 +73,8 @@ def walked(
             images = fields.images(domain, stacked([latents[symbol] for symbol in predicted]))
             for symbol, image in zip(predicted, images.chunk(len(predicted)), strict=True):
                 of_images[symbol].append(measured_images(image, reference, full))
-                if num_pictures:
-                    pictures[symbol].append(image[chunk < num_pictures].float().cpu())
+                if see is not None:
+                    see(symbol, chunk, image, of_images[symbol][-1]["psnr"])
         for symbol, latent in latents.items():
             for level in levels.get(symbol, ()):
                 truth = at_level(tuple(group[chunk] for group in z), level)
@@ -95,7 +95,6 @@ def walked(
         trajectories,
         {symbol: concatenated(parts) for symbol, parts in of_images.items()},
         {place: concatenated(parts) for place, parts in of_latents.items()},
-        {symbol: torch.cat(parts) for symbol, parts in pictures.items()},
         called,
     )
 

@@ -25,6 +25,9 @@ For the confirmation alone (`FULL`), NaN where a metric does not apply:
 | `frc_px` | finest period that agrees with the truth (Fourier ring correlation at 1/7), px; inf: none | 2 |
 | `background` | light left where the truth is dark, as a share of its range; below 0 too much was taken | 0 |
 | `line_f1` | F1 of the centre lines within 2 px | 1 |
+| `psnr_structure` | PSNR over the pixels of the structure, dB | high |
+| `psnr_background` | PSNR over the others, dB, the range that of `psnr` as well | high |
+| `structure_share` | share of the pixels that are structure, which brings both errors to that of `psnr` | |
 
 `frc_px`, `background` and `line_f1` need a simulated series. Why a column is NaN stands in the file's metadata, under
 `refused`.
@@ -55,6 +58,9 @@ FULL: Mapping[str, Callable[[Tensor, Reference], Tensor]] = {
     "frc_px": metrics.frc_resolution,
     "background": metrics.background_residue,
     "line_f1": metrics.line_f1,
+    "psnr_structure": metrics.psnr_structure,
+    "psnr_background": metrics.psnr_background,
+    "structure_share": metrics.structure_share,
 }
 
 

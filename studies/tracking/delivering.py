@@ -24,6 +24,7 @@ from studies.tracking.spool import Segment
 
 CHECKOUT = str(Path(__file__).parents[2])
 NICENESS = 5  # logging makes way for arithmetic
+DEATHS = 5  # of the process in a row, with one segment, before MLflow counts as away
 
 
 class DeliveryProcess:
@@ -35,29 +36,42 @@ class DeliveryProcess:
         self._words.append(json.dumps(asdict(Owner.myself())))
         self._process: subprocess.Popen[bytes] | None = None
         self._num_started = 0
+        self._is_closed = False
         self._num_lost_before = 0  # by processes that ended
 
     def deliver(self, segment: Segment | None) -> None:
         """Have MLflow told; RuntimeError where it is away: call again with the same segment, later."""
-        if self._process is None or self._process.poll() is not None:
-            self._start()
-        process = self._process
-        assert process is not None and process.stdin is not None and process.stdout is not None
         asked = None if segment is None else {**asdict(segment), "path": str(segment.path)}
-        try:
-            process.stdin.write(json.dumps(asked).encode() + b"\n")
-            process.stdin.flush()
-            answer = json.loads(process.stdout.readline())
-        except (OSError, ValueError) as error:
-            self.close()
-            raise RuntimeError("the process that tells MLflow has ended") from error
+        answer = self._answer(json.dumps(asked).encode() + b"\n")
         self.num_lost = self._num_lost_before + answer["num_lost"]
         self.problem, self.note = self.problem or answer["problem"], answer["note"]
         if answer["away"]:
             raise RuntimeError(answer["away"])
 
+    def _answer(self, line: bytes) -> dict[str, Any]:
+        """What the process says to a line; where it was killed meanwhile a new one is asked, as that is no outage."""
+        for _ in range(DEATHS):
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            process = self._process
+            assert process is not None and process.stdin is not None and process.stdout is not None
+            try:
+                process.stdin.write(line)
+                process.stdin.flush()
+                answer: dict[str, Any] = json.loads(process.stdout.readline())
+                return answer
+            except (OSError, ValueError):
+                self._end()
+            if self._is_closed:
+                break
+        raise RuntimeError("the process that tells MLflow has ended")
+
     def close(self) -> None:
-        """End the process, at once: what it was about is delivered again by the next."""
+        """End the process, at once: what it was about is delivered again by the next tracker."""
+        self._is_closed = True
+        self._end()
+
+    def _end(self) -> None:
         process = self._process
         if process is not None:
             process.kill()

@@ -18,6 +18,7 @@ from studies.tracking.tracker import Run, Tracker
 
 MEASURES = (
     *("psnr", "psnr_ri", "ssim", "ms_ssim", "micro_ms3im", "frc_px", "background", "line_f1"),
+    *("psnr_structure", "psnr_background"),
     *(f"coherence_{band}" for band in range(4)),
     *("drift", "drift_cosine", "norm_ratio"),
 )
