@@ -57,8 +57,9 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Write an experiment's report again from what it left in the results folder."""
+    """Write an experiment's report again from what it left in the results folder, and put it into MLflow again."""
     from analysis.report import write_report
+    from studies.tracking.records import track_again
 
     root = arguments.storage.expanduser().resolve()
     found = sorted(path.parent.name for path in root.glob("*/confirm.json"))
@@ -71,6 +72,9 @@ def report(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{root} holds no confirmed experiment `{name}`; the nearest is `{nearest(name, found)}`.")
     page = write_report(root, name)
     folder = page if page.is_dir() else page.parent
+    missing = track_again(root, name)
+    if missing:
+        print(missing, file=sys.stderr)
     print(_table(folder))
     print(f"\nreport  {folder / 'index.html'}")
     return 0
