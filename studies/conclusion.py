@@ -85,8 +85,9 @@ def conclude(investigation: Investigation) -> Path | None:
     if is_new or not is_tracked(folder):
         from studies.tracking.records import track_report
 
-        about = (investigation.dataset_path.stem, investigation.scale_name, investigation.questions)
-        track_report(investigation.tracker, folder, *about)
+        questions = {name: study.question for name, study in investigation.studies.items()}
+        of = (investigation.dataset_path.stem, investigation.scale_name, questions)
+        track_report(investigation.tracker, folder, *of)
     if not is_tracked(folder):
         from studies.tracking.records import track_confirmation
 

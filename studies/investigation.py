@@ -32,7 +32,6 @@ from studies.samplers import make_sampler
 from studies.scale import Scale
 from studies.storage import note_store, store_of
 from studies.study import Study
-from studies.tracking.notes import experiment_note
 from studies.tracking.tracker import Data, Tracker, is_needed
 from studies.tracking.untold import untold
 
@@ -205,8 +204,6 @@ class Investigation:
         trials = optuna_study.get_trials(deepcopy=False)
         self._note_failures(study, trials, journal.retried(trials))
         chosen = journal.chosen(study, trials)
-        if "tracker" in vars(self):  # something was told
-            self._tell_about(self.key(study))
         if chosen is None:
             ended = "came to its end within the constraints" if study.constraints else "came to its end"
             raise NothingChosen(f"{study.name}: no trial {ended}, so nothing can be built on this study.")
@@ -288,17 +285,6 @@ class Investigation:
             follower = Follower(study, optuna_study, self.tracker, self.progress, self.overhead, self.git_patch)
             follower.retell(trials, addresses, self.store)
             follower.end()
-
-    @property
-    def questions(self) -> dict[str, str]:
-        """Study → what it asks."""
-        return {name: study.question for name, study in self.studies.items()}
-
-    def _tell_about(self, key: str) -> None:
-        """Describe the experiment in MLflow, as the run of this key has led to."""
-        page = self.root / self.experiment / "report" / "index.html"
-        note = experiment_note(self.dataset_path.stem, self.scale_name, self.questions, page)
-        self.tracker.about(key, *note, {})
 
     def deliver(self) -> None:
         """Give MLflow what an earlier run left behind."""

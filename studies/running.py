@@ -12,6 +12,7 @@ from dehazing.strict import nearest
 from studies import asking
 from studies.directions import cautions_of_directions
 from studies.driving import driving
+from studies.investigation import Investigation
 from studies.reading import study_names
 from studies.tracking.database import NAME
 
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         except RuntimeError as error:
             investigation.failures.append(str(error))
             page = None
+        _describe(investigation)
         investigation.deliver()
         if page is not None:
             print(_table(page.parent))
@@ -49,6 +51,19 @@ def run(arguments: argparse.Namespace) -> int:
         for failure in investigation.failures:
             print(failure, file=sys.stderr)
         return 1 if investigation.failures else 0
+
+
+def _describe(investigation: Investigation) -> None:
+    """Give the experiment its description in MLflow, where MLflow was told anything at all."""
+    searched = next(reversed(investigation.addresses), None)
+    if "tracker" not in vars(investigation) or searched is None:
+        return
+    from studies.tracking.notes import experiment_note
+
+    questions = {name: study.question for name, study in investigation.studies.items()}
+    page = investigation.root / investigation.experiment / "report" / "index.html"
+    note = experiment_note(investigation.dataset_path.stem, investigation.scale_name, questions, page)
+    investigation.tracker.about(investigation.key(investigation.studies[searched]), *note)
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:

@@ -28,9 +28,7 @@ DATA = Data("planted", "abc", "planted.yaml")
 
 def searched(num: int = 8) -> optuna.Study:
     """Trials whose objective is known from lambda_cyc, and one that was stopped."""
-    study = optuna.create_study(
-        study_name=SEARCH, direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0)
-    )
+    study = optuna.create_study(study_name=SEARCH, direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     for number in range(num + 1):
         trial = study.ask()
         degrader.space(trial)

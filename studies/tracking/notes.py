@@ -41,11 +41,12 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], search: str) -> tupl
 
 def experiment_note(title: str, scale: str, questions: Mapping[str, str], page: Path) -> tuple[str, dict[str, Link]]:
     """What is asked, study by study, what came out so far, and where to read it; page: the report's, perhaps."""
-    said, links = [f"Where iterative dehazing trails the one-shot baselines: `{title}` at the scale `{scale}`."], {}
-    sentences = report_sentences(page)
+    sentences, links = report_sentences(page), dict[str, Link]()
+    came_out = " ".join(sentences) or "Where does iterative dehazing trail the one-shot baselines, and why?"
+    said = [f"**`{title}` at the scale `{scale}`.** {came_out}"]  # MLflow's pages show the first paragraph, folded
     if sentences:
         links["report"] = Link(["report"])
-        said += [f"**What came out.** {' '.join(sentences)}", f"**The report.** {_place(page)}"]
+        said.append(f"**The report** is among the artifacts of the run [report](@report), and in `{page}`.")
     if questions:
         said.append("\n".join(["**The studies**, each a run with its trials below it:", "", *_listed(questions)]))
     said.append(
@@ -130,7 +131,3 @@ def _table(params: Mapping[str, Any]) -> str:
 
 def _listed(questions: Mapping[str, str]) -> list[str]:
     return [f"- `{name}`: {question}" for name, question in questions.items()]
-
-
-def _place(page: Path) -> str:
-    return f"In the artifacts of the run [report](@report), and in `{page}`."

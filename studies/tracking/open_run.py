@@ -15,6 +15,7 @@ from studies.tracking.spool import Record
 
 MAX_TAG = 5000  # characters
 NOTE = "mlflow.note.content"  # tag of a run, or of an experiment: its description, in Markdown
+TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # else its pages begin with those for language models
 
 
 class OpenRun:
@@ -71,9 +72,9 @@ class OpenRun:
         self.add_tags({NOTE: self._linked(record)})
 
     def about(self, record: Record) -> None:
-        """The description of the experiment, and tags of it; nothing where somebody has told something newer."""
+        """The description of the experiment, and of which kind it is; nothing where something newer was told."""
         if not self._kept_tags:
-            for name, value in {NOTE: self._linked(record), **record["tags"]}.items():
+            for name, value in {NOTE: self._linked(record), **TRAINING}.items():
                 self._client.set_experiment_tag(self._experiment.id, name, value)
 
     def artifacts(self, record: Record) -> None:

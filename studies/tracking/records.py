@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from safetensors.numpy import load_file
 
-from analysis.variants import BASELINES, is_variant
+from analysis.variants import BASELINES, ORACLES, is_variant
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store, writing
 from studies.executions import flattened
@@ -29,7 +29,6 @@ MEASURES = (
     *("drift", "drift_cosine", "norm_ratio"),
 )
 REPORT = "report"  # key and name of its run, and the folder of its artifacts
-FIRST_METRIC = "mlflow.experiment.primaryMetric.name"  # tag of an experiment: what its charts begin with
 NUM_OVERLAID = 8  # loops that the description's link shows, the best ones; more are chosen by hand
 
 
@@ -82,7 +81,7 @@ def track_report(tracker: Tracker, folder: Path, title: str, scale: str, questio
     tracker.start(Run(REPORT, "report", tags={"stage": "report"}))
     tracker.artifacts(REPORT, page.parent, REPORT, alone=True)
     tracker.describe(REPORT, *report_note(page))
-    tracker.about(REPORT, *experiment_note(title, scale, questions, page), {FIRST_METRIC: "test/psnr"})
+    tracker.about(REPORT, *experiment_note(title, scale, questions, page))
     tracker.end(REPORT, "FINISHED")
 
 
@@ -157,7 +156,7 @@ def _means(rows: pd.DataFrame, axis: str, measures: Sequence[str]) -> dict[int, 
 def _overlaid(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Names to begin a comparison with: the baselines, and the loops that end highest."""
     names = list(dict.fromkeys(map(str, table["variant"])))
-    rows = table[table["variant"].isin([name for name in names if is_variant(name)])]
+    rows = table[table["variant"].isin([name for name in names if is_variant(name) and name not in ORACLES])]
     last = rows[rows["step"] == rows.groupby("variant")["step"].transform("max")]
     ends = last.groupby("variant")["psnr"].mean().sort_values(ascending=False)
     loops = [str(name) for name in ends.index[:NUM_OVERLAID]]

@@ -12,6 +12,7 @@ from PIL import Image
 from analysis.pictures import grey_scale
 
 LARGEST_PX = 192  # of a side: of a larger field its middle is shown
+LEAST_PX = 128  # of the longer side, about: a smaller field is shown enlarged, pixel by pixel
 GAP_PX = 2  # white, between pictures
 IMAGES = "images"  # folder in which MLflow's pages look for pictures that have a step
 
@@ -63,7 +64,8 @@ def _grey(image: np.ndarray, low: float, high: float) -> np.ndarray:
     top, left = (max(0, (size - LARGEST_PX) // 2) for size in image.shape)
     part = image[top : top + LARGEST_PX, left : left + LARGEST_PX]
     grey = np.nan_to_num(255 * (part - low) / (high - low), nan=0, posinf=255, neginf=0)
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    times = max(1, LEAST_PX // max(part.shape))
+    return np.clip(np.rint(grey), 0, 255).astype(np.uint8).repeat(times, axis=0).repeat(times, axis=1)
 
 
 def _row(pictures: list[np.ndarray]) -> Image.Image:

@@ -106,9 +106,9 @@ class Tracker:
         """The description of a run, in Markdown; `(@name)` in it becomes the address of the link of that name."""
         self._put({"op": "describe", "key": key, "text": text, "links": _plain(links)})
 
-    def about(self, key: str, text: str, links: Mapping[str, Link], tags: Mapping[str, str]) -> None:
-        """The description of the experiment that a run is of, and tags of it; `(@name)` as in `describe`."""
-        self._put({"op": "about", "key": key, "text": text, "links": _plain(links), "tags": dict(tags)})
+    def about(self, key: str, text: str, links: Mapping[str, Link] | None = None) -> None:
+        """The description of the experiment that a run is of; `(@name)` as in `describe`."""
+        self._put({"op": "about", "key": key, "text": text, "links": _plain(links)})
 
     def artifacts(self, key: str, folder: Path, under: str, *, alone: bool = False) -> None:
         """The files of a folder as they are when they are delivered, put under `under`, "" for the run's own folder.
