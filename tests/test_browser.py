@@ -168,8 +168,7 @@ def test_the_descriptions_in_mlflow_lead_to_the_comparisons(browser, written, mo
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         _, asked = watched(page)
         page.goto(f"{here}/#/experiments/1/runs/{ids['degrader']}")
-        page.get_by_text("Which degrader?", exact=True).last.wait_for(timeout=90_000)
-        address = page.get_by_role("link", name="Compare the trials").get_attribute("href")
+        address = page.get_by_role("link", name="Compare the trials").get_attribute("href", timeout=90_000)
         page.goto(f"{here}/{address}")
         page.locator(".js-plotly-plot").first.wait_for(timeout=90_000)
         for place, name in enumerate(("lambda_cyc", "val/psnr_direct")):
