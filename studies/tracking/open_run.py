@@ -15,7 +15,6 @@ from studies.tracking.spool import Record
 
 MAX_TAG = 5000  # characters
 NOTE = "mlflow.note.content"  # tag of a run, or of an experiment: its description, in Markdown
-TRAINING = {"mlflow.experimentKind": "custom_model_development"}  # else its pages begin with those for language models
 
 
 class OpenRun:
@@ -72,10 +71,9 @@ class OpenRun:
         self.add_tags({NOTE: self._linked(record)})
 
     def about(self, record: Record) -> None:
-        """The description of the experiment, and of which kind it is; nothing where something newer was told."""
+        """The description of the experiment; nothing where something newer was told."""
         if not self._kept_tags:
-            for name, value in {NOTE: self._linked(record), **TRAINING}.items():
-                self._client.set_experiment_tag(self._experiment.id, name, value)
+            self._client.set_experiment_tag(self._experiment.id, NOTE, self._linked(record))
 
     def artifacts(self, record: Record) -> None:
         """The files of a folder, and where they are to lie alone, no others."""
