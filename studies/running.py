@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         investigation.prepare()
         try:
             investigation.search_all()
+            _describe(investigation)
             page = None
             if set(study_names()) <= set(investigation.studies):
                 from studies.conclusion import conclude
@@ -41,7 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
         except RuntimeError as error:
             investigation.failures.append(str(error))
             page = None
-        _describe(investigation)
         investigation.deliver()
         if page is not None:
             print(_table(page.parent))

@@ -24,7 +24,7 @@ def linked(text: str, links: Mapping[str, Any], run_id: Callable[[str], str | No
 
 def address(ids: Sequence[str], metric: str, experiment_id: str) -> str:
     """Of a run, of several compared, or of a metric of theirs against its steps."""
-    asked = {"runs": [*ids], "experiments": [experiment_id]}
+    asked: dict[str, Any] = {"runs": [*ids], "experiments": [experiment_id]}
     if ids and metric:
         asked = {"runs": [*ids], "metric": metric, "experiments": [experiment_id], "plot_metric_keys": [metric]}
         return f"#/metric?{_query(asked)}&x_axis=step&y_axis_scale=linear&line_smoothness=1&show_point=true"
