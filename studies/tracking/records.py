@@ -68,8 +68,8 @@ def track_confirmation(
     tracker.end(top, "FINISHED")
     num_lost = tracker.num_lost
     if tracker.flush() and tracker.num_lost == num_lost:
-        note_tracked(folder)
         shutil.rmtree(aside, ignore_errors=True)
+        note_tracked(folder)
 
 
 def track_report(tracker: Tracker, folder: Path, title: str, scale: str, questions: Mapping[str, str]) -> None:
