@@ -77,10 +77,17 @@ def conclude(investigation: Investigation) -> Path | None:
     page = folder / "report" / "index.html"
     if "tracker" in vars(investigation):
         investigation.overhead.write(folder, investigation.tracker.caller_s)
-    if changed or not page.exists() or page.stat().st_mtime < (folder / "trials.json").stat().st_mtime:
+    is_new = changed or not page.exists() or page.stat().st_mtime < (folder / "trials.json").stat().st_mtime
+    if is_new:
         from analysis.report import write_report
 
         write_report(investigation.root, investigation.experiment)
+    if is_new or not is_tracked(folder):
+        from studies.tracking.records import track_report
+
+        questions = {name: study.question for name, study in investigation.studies.items()}
+        of = (investigation.dataset_path.stem, investigation.scale_name, questions)
+        track_report(investigation.tracker, folder, *of)
     if not is_tracked(folder):
         from studies.tracking.records import track_confirmation
 

@@ -16,7 +16,9 @@ from studies import journal
 from studies.budget import num_taken
 from studies.overhead import Overhead
 from studies.progress import Progress, time_left
+from studies.spaces import tracked_params
 from studies.study import Study
+from studies.tracking.notes import study_note
 from studies.tracking.tracker import Run, Tracker
 
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "PRUNED", TrialState.FAIL: "FAILED"}
@@ -57,14 +59,17 @@ class Follower:
                 system=True,
             )
         )
+        self._describe()
 
     def begun(self, number: int, params: Mapping[str, Any], execution: Execution | None) -> None:
         """A trial was asked for, or taken over; no execution: its stage refuses the settings."""
         self.shares[number] = 0.0
-        tags = {"stage": self.study.kind, **(_tags(execution) if execution else {})}
+        tags = {"stage": self.study.kind, "study": self.study.name, **(_tags(execution) if execution else {})}
         key, name = self.key(number), f"{self.study.name} {number}"
         config = execution.config if execution else None
-        self.tracker.start(Run(key, name, self.optuna_study.study_name, tags, params, config))
+        self.tracker.start(
+            Run(key, name, self.optuna_study.study_name, tags, tracked_params(self.study, params), config)
+        )
 
     def epoch(self, numbers: Sequence[int], execution: Execution, result: Mapping[str, Any]) -> None:
         """An epoch of an execution that is the result of these trials; of none where it is only built on."""
@@ -140,12 +145,17 @@ class Follower:
             best = {f"best/{o.metric}": v for o, v in zip(self.study.objective, chosen.values, strict=True)}
             self.tracker.log(key, best, step=len(trials))
             self.tracker.tag(key, "chosen", str(chosen.number))
+        self._describe()
         open_ones = any(trial.state == TrialState.RUNNING for trial in trials)
         self.tracker.end(key, "KILLED" if open_ones else "FINISHED")
 
     def key(self, number: int) -> str:
         """The name of a trial's run."""
         return f"{self.optuna_study.study_name}/{number}"
+
+    def _describe(self) -> None:
+        trials, key = self.optuna_study.get_trials(deepcopy=False), self.optuna_study.study_name
+        self.tracker.describe(key, *study_note(self.study, trials, key))
 
     def _built_on(self, execution: Execution) -> str:
         """The run of a stage that trials build on, opened when it is first heard of."""

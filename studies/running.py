@@ -12,6 +12,7 @@ from dehazing.strict import nearest
 from studies import asking
 from studies.directions import cautions_of_directions
 from studies.driving import driving
+from studies.investigation import Investigation
 from studies.reading import study_names
 from studies.tracking.database import NAME
 
@@ -32,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         investigation.prepare()
         try:
             investigation.search_all()
+            _describe(investigation)
             page = None
             if set(study_names()) <= set(investigation.studies):
                 from studies.conclusion import conclude
@@ -51,14 +53,28 @@ def run(arguments: argparse.Namespace) -> int:
         return 1 if investigation.failures else 0
 
 
+def _describe(investigation: Investigation) -> None:
+    """Give the experiment its description in MLflow, where MLflow was told anything at all."""
+    searched = next(reversed(investigation.addresses), None)
+    if "tracker" not in vars(investigation) or searched is None:
+        return
+    from studies.tracking.notes import experiment_note
+
+    questions = {name: study.question for name, study in investigation.studies.items()}
+    page = investigation.root / investigation.experiment / "report" / "index.html"
+    note = experiment_note(investigation.dataset_path.stem, investigation.scale_name, questions, page)
+    investigation.tracker.about(investigation.key(investigation.studies[searched]), *note)
+
+
 def add_report(parser: argparse.ArgumentParser) -> None:
     """Options of `report`."""
     asking.add_experiment(parser)
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Write an experiment's report again from what it left in the results folder."""
+    """Write an experiment's report again from what it left in the results folder, and put it into MLflow again."""
     from analysis.report import write_report
+    from studies.tracking.records import track_again
 
     root = arguments.storage.expanduser().resolve()
     found = sorted(path.parent.name for path in root.glob("*/confirm.json"))
@@ -71,6 +87,9 @@ def report(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{root} holds no confirmed experiment `{name}`; the nearest is `{nearest(name, found)}`.")
     page = write_report(root, name)
     folder = page if page.is_dir() else page.parent
+    missing = track_again(root, name)
+    if missing:
+        print(missing, file=sys.stderr)
     print(_table(folder))
     print(f"\nreport  {folder / 'index.html'}")
     return 0

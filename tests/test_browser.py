@@ -10,17 +10,19 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from chromium import PROGRAM, browsing, watched
 from planted_experiment import EXPERIMENT, plant
 from safetensors.numpy import load_file
+from told_experiment import searched, tell_confirmation, tell_search, tracking
 
 from analysis.report import write_report
 from analysis.trajectories import read_confirmation, read_trajectories
 from dehazing.pipeline.store import Store
+from tests.tracked import all_runs
 
 pytestmark = [
     pytest.mark.slow,
@@ -130,24 +132,15 @@ def test_mlflows_pages_show_nested_runs_and_a_comparison(browser, tmp_path):
         cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("lines-smoke").experiment_id
     trials = [run.info.run_id for run in client.search_runs([experiment]) if "mlflow.parentRunId" in run.data.tags]
     assert len(trials) == 2
-    serving = subprocess.Popen(
-        [*words, "ui", "--storage", str(tmp_path), "--port", str(port)],
-        cwd=CHECKOUT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
-        here = f"http://127.0.0.1:{port}"
+    with serving(tmp_path) as here:
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         _, asked = watched(page)
-        wait_for(f"{here}/health")
         page.goto(f"{here}/#/experiments/{experiment}/runs")
         study = page.get_by_role("link", name="unet", exact=True)
         study.first.wait_for(timeout=90_000)
@@ -161,9 +154,73 @@ def test_mlflows_pages_show_nested_runs_and_a_comparison(browser, tmp_path):
         outside = [url for url in asked if not url.startswith((here, "data:", "blob:"))]
         assert outside == []
         page.close()
+
+
+def test_the_descriptions_in_mlflow_lead_to_the_comparisons(browser, written, monkeypatch):
+    root, _ = written
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracker, study = tracking(root), searched()
+    tell_search(tracker, study)
+    tell_confirmation(tracker, root, read_confirmation(root, EXPERIMENT)["iterative"])
+    assert tracker.close() == ""
+    ids = {run.info.run_name: run.info.run_id for run in all_runs(root, EXPERIMENT)}
+    with serving(root) as here:
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        _, asked = watched(page)
+        page.goto(f"{here}/#/experiments/1/runs/{ids['degrader']}")
+        address = page.get_by_role("link", name="Compare the trials").get_attribute("href", timeout=90_000)
+        page.goto(f"{here}/{address}")
+        page.locator(".js-plotly-plot").first.wait_for(timeout=90_000)
+        for place, name in enumerate(("lambda_cyc", "val/psnr_direct")):
+            page.get_by_role("combobox").nth(place).click()
+            page.keyboard.type(name)
+            page.keyboard.press("Enter")
+            page.keyboard.press("Escape")
+        page.wait_for_function(f"{AXES}.has('lambda_cyc') && {AXES}.has('val/psnr_direct')", timeout=90_000)
+        axes = page.evaluate(f"Object.fromEntries({AXES})")
+        wanted = sorted(((t.params["lambda_cyc"], t.value) for t in study.trials if t.value), reverse=True)
+        assert list(zip(axes["lambda_cyc"], axes["val/psnr_direct"], strict=True)) == wanted, "numbers, the best first"
+        assert not [name for name in axes if name.startswith("nuisance/")]
+
+        page.goto(f"{here}/#/experiments/1/runs/{ids['confirmation']}")
+        address = page.get_by_role("link", name="PSNR at every step of the loop").get_attribute("href", timeout=90_000)
+        page.goto(f"{here}/{address}")
+        page.wait_for_function(f"{LINES}.has('unet') && {LINES}.has('direct_blind')", timeout=90_000)
+        lines = page.evaluate(f"Object.fromEntries({LINES})")
+        means = read_trajectories(root, read_confirmation(root, EXPERIMENT)).groupby(["variant", "step"])["psnr"].mean()
+        assert lines["unet"] == [list(range(6)), pytest.approx([means["unet", 0]] * 6)]
+        assert lines["direct_blind"] == [list(range(6)), pytest.approx(list(means["direct_blind"]))]
+
+        page.goto(f"{here}/#/experiments/1/runs/{ids['direct_blind']}/artifacts/pictures/steps.png")
+        page.locator("img[src*='steps.png'], img[src^='blob:']").first.wait_for(timeout=90_000)
+        page.goto(f"{here}/#/experiments/1/runs/{ids['report']}")
+        page.get_by_text("ways to iterate").first.wait_for(timeout=90_000)
+        assert [url for url in asked if not url.startswith((here, "data:", "blob:"))] == []
+        page.close()
+
+
+PLOT = "(document.querySelector('.js-plotly-plot')?.data ?? [])"
+AXES = f"new Map(({PLOT}[0]?.dimensions ?? []).map((axis) => [axis.label, Array.from(axis.values)]))"
+LINES = f"new Map({PLOT}.map((line) => [line.name, [Array.from(line.x ?? []), Array.from(line.y ?? [])]]))"
+
+
+@contextmanager
+def serving(root: Path):
+    """MLflow's pages of a results folder, as `ui` serves them; yields their address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "studies", "ui", "--storage", str(root), "--port", str(port)],
+        cwd=CHECKOUT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        wait_for(f"http://127.0.0.1:{port}/health")
+        yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(serving.pid, signal.SIGTERM)
-        serving.wait()
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
 
 
 def wait_for(address: str) -> None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
+from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save
 
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
-from studies.tracking.records import track_confirmation
+from studies.tracking.open_run import NOTE
+from studies.tracking.records import track_again, track_confirmation, track_report
 from studies.tracking.tracked import is_tracked, note_tracked
-from tests.tracked import points, runs, tracking
+from tests.tracked import client_of, points, runs, tracking
 
 EXPERIMENT = "lines-smoke"
+UNET = (["unet"] * 4, [0, 0, 1, 1], [7.0, 9.0, 8.0, 10.0])  # variant, step, PSNR of two fields
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +67,14 @@ def test_another_mlflow_gets_the_confirmation_its_trajectories_and_the_report(
     metrics = {"history": [{"epoch": 1, "val/psnr": 20.0}], "final": {"val/psnr": 20.0}}
     content = io.BytesIO()
     table = {"variant": ["direct"] * 4, "step": [0, 0, 1, 1], "psnr": [1.0, 3.0, 4.0, 6.0]}  # two fields
+    table = {name: [*values, *more] for (name, values), more in zip(table.items(), UNET, strict=True)}
+    table["level"] = [2 - step for step in table["step"]]
     pd.DataFrame(table).to_parquet(content)
     store.publish(unet.address, {"metrics.json": json.dumps(metrics).encode()})
+    stack = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 8, 8)
+    examples = save({"truth": stack, "input": stack, "direct": stack, "direct/steps": np.stack([stack, stack])})
     files = {"metrics.json": json.dumps(metrics).encode(), "evaluation.parquet": content.getvalue()}
+    files["examples.safetensors"] = examples
     store.publish(loop.address, files)
     wanted = {("unet", 1): unet, ("iterative", 1): loop}
     monkeypatch.chdir(other)  # where artifacts go by default
@@ -72,11 +83,55 @@ def test_another_mlflow_gets_the_confirmation_its_trajectories_and_the_report(
             monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other / 'mlflow.db'}")
         if not is_tracked(root / EXPERIMENT):
             tracker = tracking(root)
+            track_report(tracker, root / EXPERIMENT, "lines", "smoke", {"unet": "How well?"})
             track_confirmation(tracker, store, root / EXPERIMENT, wanted, [{"name": "direct"}], {})
             assert tracker.close() == ""
         assert is_tracked(root / EXPERIMENT)
         found = runs(place)
-        assert found.keys() == {"confirmation", "unet, seed 1", "iterative, seed 1", "direct"}
+        assert found.keys() == {"confirmation", "report", "unet, seed 1", "iterative, seed 1", "direct", "unet"}
         assert {run.info.status for run in found.values()} == {"FINISHED"}
         assert points(place, found["direct"], "test/psnr") == [(0, 2.0), (1, 5.0)]
-        assert [path.read_text() for path in place.rglob("report/index.html")][-1] == "the report"
+        assert points(place, found["unet"], "test/psnr") == [(0, 8.0), (1, 8.0)], "from the haziest level, a line"
+        assert points(place, found["unet"], "from_level/psnr") == [(1, 9.0), (2, 8.0)]
+        assert "from_level/psnr" not in found["direct"].data.metrics
+        (page,) = place.rglob("report/index.html") if place == other else place.rglob("artifacts/report/index.html")
+        assert page.read_text() == "the report" and found["report"].info.run_id in str(page)
+        (strip,) = place.rglob("pictures/steps.png")
+        assert found["direct"].info.run_id in str(strip), "and none is left beside the spool"
+        (link,) = re.findall(r"\]\(#/metric\?runs=([^&]*)&", found["confirmation"].data.tags[NOTE])
+        assert json.loads(unquote(link)) == [found[name].info.run_id for name in ("unet", "direct")]
+
+
+@pytest.mark.slow
+def test_a_report_that_is_written_again_takes_the_place_of_the_one_before(root: Path) -> None:
+    report = root / EXPERIMENT / "report"
+    confirmation = {"dataset_title": "lines", "dataset": "d1", "scale": "smoke", "git_commit": "c0ffee"}
+    for text, more, gone in (("first", "figures/old.png", "figures/new.png"), ("second", "figures/new.png", "old")):
+        shutil.rmtree(report, ignore_errors=True)
+        (report / "figures").mkdir(parents=True)
+        (report / "index.html").write_text(f'<p class="headline">{text}</p>')
+        (report / more).touch()
+        (root / EXPERIMENT / "confirm.json").write_text(json.dumps(confirmation))
+        assert track_again(root, EXPERIMENT) == ""
+        run = runs(root)["report"]
+        there = root / "mlartifacts" / EXPERIMENT / run.info.run_id / "artifacts" / "report"
+        files = [str(path.relative_to(there)) for path in there.rglob("*") if path.is_file()]
+        assert sorted(files) == [more, "index.html"], f"{gone} is not there"
+        assert text in run.data.tags[NOTE] and run.info.status == "FINISHED"
+        assert text in client_of(root).get_experiment_by_name(EXPERIMENT).tags[NOTE]
+    (root / "mlflow.db").unlink()
+    assert track_again(root, EXPERIMENT) == "" and not (root / "mlflow.db").exists(), "MLflow is not in use"
+
+
+@pytest.mark.slow
+def test_the_report_waits_for_a_server_that_is_away(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / EXPERIMENT / "report").mkdir(parents=True)
+    (root / EXPERIMENT / "report" / "index.html").write_text("the report")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    tracker = tracking(root)
+    track_report(tracker, root / EXPERIMENT, "lines", "smoke", {})
+    assert "entries wait" in tracker.close()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert tracking(root).close() == ""
+    run = runs(root)["report"]
+    assert "the report" in (root / "mlartifacts").glob(f"*/{run.info.run_id}/artifacts/report/*").__next__().read_text()

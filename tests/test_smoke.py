@@ -114,11 +114,16 @@ def test_mlflow_has_nested_runs_and_none_is_open(finished: tuple[Path, subproces
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     assert Counter(run.info.status for run in runs) == {"FINISHED": len(runs)}
     parents = {run.info.run_id: run.info.run_name for run in runs if "mlflow.parentRunId" not in run.data.tags}
-    assert sorted(parents.values()) == sorted([*study_names(), "confirmation"])
+    assert sorted(parents.values()) == sorted([*study_names(), "confirmation", "report"])
     children = Counter(parents[run.data.tags["mlflow.parentRunId"]] for run in runs if run.info.run_id not in parents)
     assert all(children[name] == len(made) for name, made in trials(finished[0]).items())
     (loop,) = [run for run in runs if run.info.run_name == "direct"]
     assert len(client.get_metric_history(loop.info.run_id, "test/psnr")) == 2, "one point per step"
+    assert {item.path for item in client.list_artifacts(loop.info.run_id)} == {"images", "pictures"}
+    notes = {run.info.run_name: run.data.tags.get("mlflow.note.content", "") for run in runs}
+    assert all("**Question.**" in notes[name] and "(#/compare-runs?" in notes[name] for name in study_names())
+    assert "(#/metric?runs=" in notes["confirmation"] and "dB" in notes["report"]
+    assert "`unet`: How well" in experiment.tags["mlflow.note.content"]
 
 
 def test_again_executes_nothing_and_ends_at_once(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

@@ -10,7 +10,8 @@ from analysis.spaces import read_spaces, searched
 from dehazing.stages import KINDS
 from studies.executions import ranges_of
 from studies.reading import read_studies
-from studies.spaces import spaces_of
+from studies.spaces import spaces_of, tracked_params
+from tests.searching import JOINT
 
 
 @pytest.mark.parametrize("scale", ["quickstart", "workstation"])
@@ -42,3 +43,14 @@ def test_a_space_that_was_not_kept_is_what_the_trials_tried(tmp_path):
     assert space.ranges["base"]["high"] == 32 and space.ranges["kind"] == {"choices": ["a", "b"]}
     table, names = searched(trials, "unet", space)
     assert len(table) == 2 and names == ["lr", "base", "kind"], "a trial without a finite objective is none"
+
+
+def test_mlflow_is_told_the_nuisance_parameters_apart():
+    study = read_studies(["degrader"], "quickstart")["degrader"]
+    told = tracked_params(study, {"lambda_cyc": 3.0, "lr": 1e-3, "latent_noise": 0.1, "width": 16})
+    assert told == {"lambda_cyc": 3.0, "nuisance/lr": 1e-3, "nuisance/latent_noise": 0.1, "width": 16}
+    joint = {"hvae/beta": 0.1, "hvae/lr": 1e-3, "lr": 2e-3, "lambda_decoder": 0.0}
+    named = ["hvae/beta", "nuisance/hvae/lr", "nuisance/lr", "lambda_decoder"]
+    assert list(tracked_params(JOINT, joint)) == named and list(tracked_params(JOINT, joint).values()) == [
+        *joint.values()
+    ]

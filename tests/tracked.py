@@ -17,9 +17,9 @@ def client_of(root: Path) -> Any:
     return MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
 
 
-def all_runs(root: Path) -> list[Any]:
+def all_runs(root: Path, experiment: str = "lines-smoke") -> list[Any]:
     client = client_of(root)
-    found = client.get_experiment_by_name("lines-smoke")
+    found = client.get_experiment_by_name(experiment)
     return [] if found is None else list(client.search_runs([found.experiment_id], max_results=1000))
 
 

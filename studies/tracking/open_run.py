@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from studies.tracking.experiment import Experiment
+from studies.tracking.links import linked
 from studies.tracking.spool import Record
 
 MAX_TAG = 5000  # characters
+NOTE = "mlflow.note.content"  # tag of a run, or of an experiment: its description, in Markdown
 
 
 class OpenRun:
@@ -64,9 +66,25 @@ class OpenRun:
         """A tag; the newest of a name holds."""
         self.add_tags({record["name"]: record["value"]})
 
+    def describe(self, record: Record) -> None:
+        """The description that MLflow shows of the run."""
+        self.add_tags({NOTE: self._linked(record)})
+
+    def about(self, record: Record) -> None:
+        """The description of the experiment; nothing where something newer was told."""
+        if not self._kept_tags:
+            self._client.set_experiment_tag(self._experiment.id, NOTE, self._linked(record))
+
     def artifacts(self, record: Record) -> None:
-        """The files of a folder."""
-        self._experiment.artifacts(self.found).log_artifacts(record["folder"], record["under"])
+        """The files of a folder, and where they are to lie alone, no others."""
+        folder, under = Path(record["folder"]), record["under"]
+        repository = self._experiment.artifacts(self.found)
+        repository.log_artifacts(str(folder), under or None)
+        if record.get("alone"):
+            kept = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+            for path in files_under(repository, under):
+                if path.removeprefix(f"{under}/") not in kept:
+                    repository.delete_artifacts(path)
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
         """Have tags wait."""
@@ -107,6 +125,9 @@ class OpenRun:
                         waiting += [entries[len(entries) // 2 :], entries[: len(entries) // 2]]
             setattr(self, part, [])
 
+    def _linked(self, record: Record) -> str:
+        return linked(record["text"], record["links"], self._experiment.ledger.run_id, self._experiment.id)
+
     def _changed(self, numbers: Mapping[str, float], step: int) -> dict[str, float]:
         return {name: value for name, value in numbers.items() if not _same(self._points.get((name, step)), value)}
 
@@ -122,6 +143,14 @@ class OpenRun:
             points = self._client.get_metric_history(self.run_id, name)
             self._points |= {(name, p.step): p.value for p in sorted(points, key=lambda p: p.timestamp)}
             self._unasked.discard(name)
+
+
+def files_under(repository: Any, folder: str) -> list[str]:
+    """The files below a folder of MLflow's artifacts, each with its path in the run's."""
+    found: list[str] = []
+    for entry in repository.list_artifacts(folder):
+        found += files_under(repository, entry.path) if entry.is_dir else [entry.path]
+    return found
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

@@ -1,20 +1,27 @@
-"""The confirmation in MLflow: every execution, and every trajectory with the step as MLflow's step axis."""
+"""The confirmation in MLflow: every execution, and every trajectory with the step as MLflow's step axis; the report."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors.numpy import load_file
 
+from analysis.variants import BASELINES, ORACLES, is_variant
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.store import Store
+from dehazing.pipeline.store import Store, writing
 from studies.executions import flattened
+from studies.tracking.database import NAME
+from studies.tracking.ledger import folder_of, place
+from studies.tracking.notes import confirmation_note, experiment_note, report_note
+from studies.tracking.strips import write_pictures
 from studies.tracking.tracked import note_tracked
-from studies.tracking.tracker import Run, Tracker
+from studies.tracking.tracker import Data, Run, Tracker
 
 MEASURES = (
     *("psnr", "psnr_ri", "ssim", "ms_ssim", "micro_ms3im", "frc_px", "background", "line_f1"),
@@ -22,6 +29,8 @@ MEASURES = (
     *(f"coherence_{band}" for band in range(4)),
     *("drift", "drift_cosine", "norm_ratio"),
 )
+REPORT = "report"  # key and name of its run, and the folder of its artifacts
+NUM_OVERLAID = 8  # loops that the description's link shows, the best ones; more are chosen by hand
 
 
 def track_confirmation(
@@ -32,7 +41,7 @@ def track_confirmation(
     loops: Sequence[Mapping[str, Any]],
     texts: Mapping[str, str],
 ) -> None:
-    """A run `confirmation` with a child per execution and per variant, the report and its tables as artifacts.
+    """A run `confirmation` with a child per execution and per variant, the latter with pictures.
 
     loops: the settings of the variants. texts: more artifacts, by name. The same confirmation, told again, goes on with
     the same runs.
@@ -40,7 +49,7 @@ def track_confirmation(
     top = _key(wanted, loops)
     seeds = ",".join(str(seed) for seed in dict.fromkeys(seed for _, seed in wanted))
     tracker.start(Run(top, "confirmation", tags={"stage": "confirmation", "seed": seeds}, texts=texts))
-    tables = []
+    tables, pictures = [], None
     for (name, seed), execution in wanted.items():
         key = f"{top}/{name}/{seed}"
         upstreams = {f"upstream.{role}": address for role, address in execution.upstreams.items()}
@@ -52,12 +61,45 @@ def track_confirmation(
         tracker.end(key, "FINISHED")
         if name == "iterative":
             tables.append(pd.read_parquet(published / "evaluation.parquet"))
-    _track_trajectories(tracker, top, pd.concat(tables), {loop["name"]: loop for loop in loops}, seeds)
-    tracker.artifacts(top, folder / "report", "report")
+            pictures = pictures or published / "examples.safetensors"
+    table = pd.concat(tables)
+    aside = folder_of(folder.parent, folder.name) / "pictures"  # beside the spool, until they are delivered
+    _track_trajectories(tracker, top, table, {loop["name"]: loop for loop in loops}, seeds, pictures, aside)
+    tracker.describe(top, *confirmation_note(top, *_overlaid(table)))
     tracker.end(top, "FINISHED")
     num_lost = tracker.num_lost
     if tracker.flush() and tracker.num_lost == num_lost:
+        shutil.rmtree(aside, ignore_errors=True)
         note_tracked(folder)
+
+
+def track_report(tracker: Tracker, folder: Path, title: str, scale: str, questions: Mapping[str, str]) -> None:
+    """The report of an experiment's folder as artifacts of the run `report`, in the place of an earlier one.
+
+    The experiment's description then has what the report says; questions: study → what it asks.
+    """
+    page = folder / "report" / "index.html"
+    tracker.start(Run(REPORT, "report", tags={"stage": "report"}))
+    tracker.artifacts(REPORT, page.parent, REPORT, alone=True)
+    tracker.describe(REPORT, *report_note(page))
+    tracker.about(REPORT, *experiment_note(title, scale, questions, page))
+    tracker.end(REPORT, "FINISHED")
+
+
+def track_again(root: Path, experiment: str) -> str:
+    """The report as the results folder has it now, where MLflow is in use; one sentence on what it misses, or ""."""
+    if not place() and not (root / NAME).is_file():
+        return ""
+    folder = root / experiment
+    confirmation = json.loads((folder / "confirm.json").read_bytes())
+    spaces = folder / "spaces.json"  # an older experiment has none
+    searched = json.loads(spaces.read_bytes()) if spaces.is_file() else {}
+    title, scale = confirmation["dataset_title"], confirmation["scale"]
+    tags = {"scale": scale, "git_commit": confirmation["git_commit"]}
+    tracker = Tracker(root, experiment, tags, Data(title, confirmation["dataset"], title))
+    questions = {study: one["question"] for study, one in searched.items() if "question" in one}
+    track_report(tracker, folder, title, scale, questions)
+    return tracker.close()
 
 
 def _key(wanted: Mapping[tuple[str, int], Execution], loops: Sequence[Mapping[str, Any]]) -> str:
@@ -67,15 +109,57 @@ def _key(wanted: Mapping[tuple[str, int], Execution], loops: Sequence[Mapping[st
 
 
 def _track_trajectories(
-    tracker: Tracker, top: str, table: pd.DataFrame, loops: Mapping[str, Mapping[str, Any]], seeds: str
+    tracker: Tracker,
+    top: str,
+    table: pd.DataFrame,
+    loops: Mapping[str, Mapping[str, Any]],
+    seeds: str,
+    pictures: Path | None,
+    aside: Path,
 ) -> None:
-    """One run per variant and baseline: means over fields and seeds at each step, by the same names, to overlay."""
+    """One run per variant and baseline: means over fields and seeds at each step, by the same names, to overlay.
+
+    What predicts in one step has its prediction from level T at every step of the loop, a constant line; those from
+    the other levels are `from_level/…`, with the level as the step.
+    """
     measures = [name for name in MEASURES if name in table.columns]
+    num_steps = int(table["step"].max()) + 1
+    written: list[str] = []
+    if pictures is not None and pictures.is_file():
+        with writing(aside):
+            written = write_pictures(load_file(pictures), aside)
     for variant, rows in table.groupby("variant", sort=False):
-        key = f"{top}/variants/{variant}"
-        params = {"variant": variant, **flattened(loops.get(str(variant), {}))}
-        tracker.start(Run(key, str(variant), top, {"stage": "trajectory", "seed": seeds}, params))
-        for step, means in rows.groupby("step")[measures].mean().iterrows():
-            numbers = {f"test/{name}": value for name, value in means.items() if value == value}
-            tracker.log(key, numbers, step=int(str(step)))
+        name = str(variant)
+        key = f"{top}/variants/{name}"
+        params = {"variant": name, **flattened(loops.get(name, {}))}
+        tags = {"stage": "trajectory", "seed": seeds, **({"mlflow.loggedImages": "True"} if name in written else {})}
+        tracker.start(Run(key, name, top, tags, params))
+        means = _means(rows, "step", measures)
+        if is_variant(name):
+            points = {("test", step): numbers for step, numbers in means.items()}
+        else:
+            points = {("test", step): means[0] for step in range(num_steps)}
+            if len(means) > 1 and "level" in rows:
+                points |= {("from_level", level): one for level, one in _means(rows, "level", measures).items()}
+        for (group, step), numbers in points.items():
+            tracker.log(key, {f"{group}/{measure}": value for measure, value in numbers.items()}, step=step)
+        if name in written:
+            tracker.artifacts(key, aside / name, "")
         tracker.end(key, "FINISHED")
+
+
+def _means(rows: pd.DataFrame, axis: str, measures: Sequence[str]) -> dict[int, dict[str, float]]:
+    """Step or level → measure → its mean, where it has one."""
+    means = rows.groupby(axis)[list(measures)].mean().to_dict("index")
+    return {int(str(at)): {str(k): v for k, v in one.items() if v == v} for at, one in means.items()}
+
+
+def _overlaid(table: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Names to begin a comparison with: the baselines, and the loops that end highest."""
+    names = list(dict.fromkeys(map(str, table["variant"])))
+    rows = table[table["variant"].isin([name for name in names if is_variant(name) and name not in ORACLES])]
+    last = rows[rows["step"] == rows.groupby("variant")["step"].transform("max")]
+    ends = last.groupby("variant")["psnr"].mean().sort_values(ascending=False)
+    loops = [str(name) for name in ends.index[:NUM_OVERLAID]]
+    source = [name for name in ("direct_blind", "direct") if name in names and name not in loops][:1]
+    return [name for name in BASELINES if name in names], [*source, *loops]

@@ -40,6 +40,14 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A page of MLflow's: of one run, of several compared, or of a metric of theirs against its steps."""
+
+    keys: Sequence[str]
+    metric: str = ""
+
+
+@dataclass(frozen=True)
 class Data:
     """The dataset as MLflow's input of a run."""
 
@@ -94,9 +102,21 @@ class Tracker:
         """A tag of an open run."""
         self._put({"op": "tag", "key": key, "name": name, "value": str(value)})
 
-    def artifacts(self, key: str, folder: Path, under: str) -> None:
-        """The files of a folder as they are when they are delivered, put under `under`."""
-        self._put({"op": "artifacts", "key": key, "folder": str(folder.absolute()), "under": under})
+    def describe(self, key: str, text: str, links: Mapping[str, Link] | None = None) -> None:
+        """The description of a run, in Markdown; `(@name)` in it becomes the address of the link of that name."""
+        self._put({"op": "describe", "key": key, "text": text, "links": _plain(links)})
+
+    def about(self, key: str, text: str, links: Mapping[str, Link] | None = None) -> None:
+        """The description of the experiment that a run is of; `(@name)` as in `describe`."""
+        self._put({"op": "about", "key": key, "text": text, "links": _plain(links)})
+
+    def artifacts(self, key: str, folder: Path, under: str, *, alone: bool = False) -> None:
+        """The files of a folder as they are when they are delivered, put under `under`, "" for the run's own folder.
+
+        alone: what lies under `under` and is not in the folder any more is removed.
+        """
+        record = {"op": "artifacts", "key": key, "folder": str(folder.absolute()), "under": under}
+        self._put({**record, "alone": alone})
 
     def end(self, key: str, status: str) -> None:
         """Close a run: FINISHED, FAILED, KILLED, or PRUNED, which is killed for MLflow, but for good."""
@@ -210,6 +230,10 @@ class Tracker:
         if not self._hurry.wait(wait_s):
             return
         time.sleep(min(wait_s, 0.3 if self._spool.num_records else 0.02))
+
+
+def _plain(links: Mapping[str, Link] | None) -> dict[str, Any]:
+    return {name: {"keys": list(link.keys), "metric": link.metric} for name, link in (links or {}).items()}
 
 
 def is_needed(root: Path, experiment: str) -> bool:

@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dehazing.pipeline.lease import holder
 from dehazing.pipeline.store import Store
 from studies import journal
+from studies.spaces import NUISANCE
 from studies.tracking.tracker import Data, Tracker
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -265,7 +266,8 @@ def check_mlflow(root: Path, found: Mapping[str, list[FrozenTrial]], uri: str | 
         for trial in rows:
             run = by_key[f"{name}/{trial.number}"]
             assert run.info.status == status[trial.state], (name, trial.number, run.info.status)
-            assert {k: str(v) for k, v in trial.params.items()} == run.data.params
+            told = {name.removeprefix(NUISANCE): value for name, value in run.data.params.items()}
+            assert {k: str(v) for k, v in trial.params.items()} == told
             if trial.state == TrialState.COMPLETE:
                 published = json.loads(store.read(addresses(trial)[-1], "metrics.json"))
                 _check_metrics(client, run.info.run_id, published)
