@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dehazing import metrics
+from dehazing.metrics import place
 from dehazing.metrics.place import structure
 
 
@@ -30,12 +31,12 @@ def test_errors_on_each_place_by_hand():
     truth = square()
     chosen = structure(metrics.Reference(truth))
     prediction = truth + torch.where(chosen, 0.4, -0.02)  # range 4: 20 dB and 46.02 dB
-    assert metrics.psnr_structure(prediction, truth).item() == pytest.approx(20)
-    assert metrics.psnr_background(prediction, truth).item() == pytest.approx(20 * math.log10(200))
-    share = metrics.structure_share(prediction, truth).item()
+    assert place.psnr_structure(prediction, truth).item() == pytest.approx(20)
+    assert place.psnr_background(prediction, truth).item() == pytest.approx(20 * math.log10(200))
+    share = place.structure_share(prediction, truth).item()
     assert share == chosen.sum().item() / 32**2
     assert metrics.mse(prediction, truth).item() == pytest.approx(share * 0.16 + (1 - share) * 0.0004)
-    assert metrics.psnr_structure(truth, truth).item() == math.inf
+    assert place.psnr_structure(truth, truth).item() == math.inf
 
 
 def test_both_places_add_up_to_the_whole():
@@ -44,8 +45,7 @@ def test_both_places_add_up_to_the_whole():
     truth = torch.from_numpy(np.stack([np.exp(-0.1 * (y - 15 - k * np.sin(x / 9)) ** 2) for k in (2.0, 4.0, 6.0)]))
     prediction = truth + torch.from_numpy(rng.normal(0, 0.2, truth.shape)) * (0.2 + truth)
     share, *parts = (
-        metric(prediction, truth)
-        for metric in (metrics.structure_share, metrics.psnr_structure, metrics.psnr_background)
+        metric(prediction, truth) for metric in (place.structure_share, place.psnr_structure, place.psnr_background)
     )
     of_structure, of_background = (10 ** (-part / 10) for part in parts)
     whole = 10 ** (-metrics.psnr(prediction, truth) / 10)
@@ -70,7 +70,7 @@ def test_gain_and_offset_of_the_reference_and_its_noise_move_no_structure():
     assert not structure(metrics.Reference(hot))[0, 3, 3]
 
 
-@pytest.mark.parametrize("metric", [metrics.psnr_structure, metrics.psnr_background, metrics.structure_share])
+@pytest.mark.parametrize("metric", [place.psnr_structure, place.psnr_background, place.structure_share])
 def test_a_field_of_nothing_but_noise_is_refused_with_a_sentence(metric):
     noise = torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(3))
     with pytest.raises(metrics.NotApplicable, match=r"structure that stands out of a background, but one .* 17% of"):

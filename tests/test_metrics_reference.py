@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from dehazing import metrics
+from dehazing.metrics import place
 
 IN_FULL = (
     metrics.ms_ssim,
     metrics.micro_ms3im,
-    metrics.psnr_structure,
-    metrics.psnr_background,
-    metrics.structure_share,
+    place.psnr_structure,
+    place.psnr_background,
+    place.structure_share,
     metrics.frc_resolution,
     metrics.background_residue,
     metrics.line_f1,

@@ -1,4 +1,4 @@
-"""How near a prediction is to its reference: fidelity, structure, spectrum, place, lines, and drift of latents.
+"""How near a prediction is to its reference: fidelity, structure, spectrum, background, lines, and drift of latents.
 
 Images are (N, Y, X) or (N, 1, Y, X), latents tuples of (N, C_i, Y_i, X_i), finest first; every metric returns
 one float64 number per field, (N,), or (N, num_bands) for those per frequency band. A reference is given as a tensor, or
@@ -11,7 +11,6 @@ from dehazing.metrics.fidelity import mse, psnr, psnr_ri, range
 from dehazing.metrics.latents import cosine, drift, norm_ratio
 from dehazing.metrics.lines import line_f1
 from dehazing.metrics.micro import micro_ms3im
-from dehazing.metrics.place import psnr_background, psnr_structure, structure_share
 from dehazing.metrics.reference import NotApplicable, Reference
 from dehazing.metrics.rings import frc_resolution, ring_correlation
 from dehazing.metrics.scales import ms_ssim
@@ -36,11 +35,8 @@ __all__ = [
     "norm_ratio",
     "power_ratio",
     "psnr",
-    "psnr_background",
     "psnr_ri",
-    "psnr_structure",
     "range",
     "ring_correlation",
     "ssim",
-    "structure_share",
 ]
