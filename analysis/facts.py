@@ -84,7 +84,7 @@ def caveats(confirmation: dict, num_fields: int) -> list[str]:
     against = "acquired clean frame" if confirmation["score_against"] == "frame" else "noise-free truth"
     said = [
         f"{num_fields} test {what}, {num_seeds} seed{'s' if num_seeds > 1 else ''}, scored against the {against}; "
-        f"T = {confirmation['T']}, pinholes {_pinholes(confirmation)}."
+        f"T = {confirmation['T']}, pinholes {pinholes(confirmation)}."
     ]
     if num_seeds < 3:
         said.append(
@@ -183,6 +183,7 @@ def _latent_variants(trajectories: pd.DataFrame) -> list[str]:
     return ordered(name for name in has_latent if is_variant(name))
 
 
-def _pinholes(confirmation: dict) -> str:
+def pinholes(confirmation: dict) -> str:
+    """The pinholes of the levels, 0 to T, with their unit."""
     values = ["open" if value == float("inf") else f"{value:g}" for value in confirmation["pinholes"]]
     return f"{', '.join(values)} {confirmation['pinhole_unit'].replace('au', 'AU').replace('um', 'µm')}"

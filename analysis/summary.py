@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.facts import source_and_best
+from analysis.facts import pinholes, source_and_best
 from analysis.table import Row
 from analysis.trajectories import Confirmation
 from analysis.variants import BASELINES, degrader, title
@@ -71,9 +71,9 @@ def _note(confirmation: Confirmation, trajectories: pd.DataFrame, baselines: Seq
     num_fields = at_T["field"].nunique()
     seeds = ", ".join(str(seed) for seed in confirmation["seeds"])
     text = (
-        f"{confirmation['dataset_title']}, scale {confirmation['scale']}: T = {confirmation['T']}, {num_fields} test "
-        f"fields, seeds {seeds}. PSNR of one step at T, dB: {scores}. Gaps at the end of the loop, positive = better "
-        "than the baseline, with 95 % intervals over fields and seeds."
+        f"{confirmation['dataset_title']}, scale {confirmation['scale']}: T = {confirmation['T']}, pinholes "
+        f"{pinholes(confirmation)}, {num_fields} test fields, seeds {seeds}. PSNR of one step at T, dB: {scores}. Gaps "
+        "at the end of the loop, positive = better than the baseline, with 95 % intervals over fields and seeds."
     )
     return text + (f" {left_out} loops that match moments are in the report." if left_out else "")
 

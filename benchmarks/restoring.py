@@ -8,7 +8,7 @@ a seam:
   - `tiled - whole`: the same networks on an image of 1024 px, in tiles of 512 px and at once; the largest difference
     over the range of the result (bound: 1e-3);
   - `step at a border`: on the large result the mean jump across the borders of tiles over that one pixel beside them,
-    on both sides; 1 where no border can be seen.
+    on both sides; 1 where no border can be seen (bound: 1.25, as the mean of a few borders varies).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from dehazing.tiling import TILE_PX
 from studies.trained import Trained, experiment_of, find
 
 FITS_PX = 1024
-AT_MOST = {"tiled - whole": 1e-3, "memory GB": 4.0}
+AT_MOST = {"tiled - whole": 1e-3, "step at a border": 1.25, "memory GB": 4.0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="exit with 1 where a bound is broken")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     given = parser.parse_args(arguments)
+    if given.px < 2 * TILE_PX or given.px % TILE_PX:
+        parser.error(f"--px must be a multiple of {TILE_PX}, two or more, as borders are looked for there: {given.px}.")
     root = given.storage.expanduser().resolve()
     experiment = experiment_of(root, given.experiment, "lines-quickstart")
     if not (root / experiment / "confirm.json").is_file():
