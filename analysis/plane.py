@@ -12,6 +12,8 @@ The front is of the means over fields and seeds; who may have a place instead, `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -78,18 +80,7 @@ def plane_table(trajectories: pd.DataFrame, passband: float) -> pd.DataFrame:
             row += [means[column], *((seeds[column].min(), seeds[column].max()) if whole else (np.nan,) * 2)]
         found = (means["kept"], *((seeds["kept"].min(), seeds["kept"].max()) if whole else (np.nan,) * 2))
         rows.append((*row, *(_db(value) for value in found), means["not_the_truths"], len(seeds)))
-    table = pd.DataFrame(rows, columns=list(COLUMNS[:-6]))
-    able = ~table["method"].isin(SHOWN_ONLY)
-    for fidelity, end in ENDS.items():
-        on_front = pareto(table[fidelity].where(able), table["sharpness_db"].where(able))
-        pairs = {name: np.stack([found[fidelity], found["kept"]]) for name, found in scores.items()}
-        margins = (MARGIN_DB, MARGINS["power_kept"])
-        is_on = dict(zip(table["method"], on_front, strict=True))
-        unsure = [rivals(name, pairs, margins) if on else Rivals([], []) for name, on in is_on.items()]
-        table[f"on_front{end}"] = on_front
-        table[f"tied{end}"] = [" ".join(of.tied) for of in unsure]
-        table[f"rivals{end}"] = [" ".join(of.others) for of in unsure]
-    return table[list(COLUMNS)]
+    return _with_fronts(pd.DataFrame(rows, columns=list(COLUMNS[:-6])), scores)
 
 
 def coherent(power: np.ndarray, coherence: np.ndarray) -> np.ndarray:
@@ -109,11 +100,9 @@ def plane_sentences(table: pd.DataFrame) -> list[str]:
     if len(iterating):
         num, of_all = len(on_front), f"of {len(iterating)} ways to iterate"
         as_stop = sum("stop" in tied.split() for tied in on_front["tied"])
-        said.append(
-            f"{num} {of_all} lie{'s' * (num == 1)} on it{f', {as_stop} of them tied with stop, a single step' * (as_stop > 0)}."
-            if num
-            else f"None {of_all} lies on it: for each, some mean is as high in both and higher in one."
-        )
+        but = f", {as_stop} of them tied with stop, a single step" if as_stop else ""
+        none = f"None {of_all} lies on it: for each, some mean is as high in both and higher in one."
+        said.append(f"{num} {of_all} lie{'s' * (num == 1)} on it{but}." if num else none)
     said.append(f"With gain and offset forgiven the front is {_front(table, 'psnr_ri')}.")
     if table["num_seeds"].iloc[0] < 3:
         return [*said, "With fewer than three seeds it is not decided who is on either."]
@@ -127,6 +116,20 @@ def plane_sentences(table: pd.DataFrame) -> list[str]:
 def is_iterating(name: str) -> bool:
     """Whether a method is a way to iterate, and no control or oracle."""
     return is_variant(name) and family(name) not in NOT_ITERATING
+
+
+def _with_fronts(table: pd.DataFrame, scores: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:
+    """The table with the columns of both fronts; scores: method → psnr, psnr_ri, kept, (S, F) each, of the finite."""
+    able, margins = ~table["method"].isin(SHOWN_ONLY), (MARGIN_DB, MARGINS["power_kept"])
+    for fidelity, end in ENDS.items():
+        on_front = pareto(table[fidelity].where(able), table["sharpness_db"].where(able))
+        pairs = {name: np.stack([of_method[fidelity], of_method["kept"]]) for name, of_method in scores.items()}
+        is_on = zip(table["method"], on_front, strict=True)
+        unsure = [rivals(name, pairs, margins) if on else Rivals([], []) for name, on in is_on]
+        table[f"on_front{end}"] = on_front
+        table[f"tied{end}"] = [" ".join(found.tied) for found in unsure]
+        table[f"rivals{end}"] = [" ".join(found.others) for found in unsure]
+    return table[list(COLUMNS)]
 
 
 def _front(table: pd.DataFrame, fidelity: str) -> str:
