@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.measures import at_the_end
+from analysis.measures import at_the_end, best_baseline
 from analysis.pictures import INCHES, Images, grey_scale
-from analysis.variants import BASELINES, colour, title
+from analysis.variants import colour, the, title
 
 COLUMNS = ("variant", "baseline", "field", "seed", "psnr", "of_baseline", "gap", "mean_gap")
 EXTREMES = ("worst", "best")
@@ -27,15 +27,15 @@ class Shown(NamedTuple):
     pictures: dict[str, np.ndarray]  # input, <baseline>, <variant>, truth
 
 
-def field_gaps(trajectories: pd.DataFrame, loops: Sequence[str]) -> pd.DataFrame:
-    """One row per loop, field and seed, COLUMNS: its PSNR at its end and its gap (dB) to the best baseline.
+def field_gaps(trajectories: pd.DataFrame, loops: Sequence[str], baseline: str = "") -> pd.DataFrame:
+    """One row per loop, field and seed, COLUMNS: its PSNR at its end and its gap (dB) to a baseline.
 
-    The baseline is the one of highest mean PSNR at T. mean_gap is over the seeds; by it, the worst first, a loop's
-    fields are sorted. What is not finite is of a loop that diverged.
+    baseline: the one of highest mean PSNR at T where none is given. mean_gap is over the seeds; by it, the worst first,
+    a loop's fields are sorted. What is not finite is of a loop that diverged.
     """
     ends = at_the_end(trajectories)
     scores = {str(name): rows.set_index(["field", "seed"])["psnr"] for name, rows in ends.groupby("variant")}
-    baseline = max((name for name in BASELINES if name in scores), key=lambda name: scores[name].mean())
+    baseline = baseline or best_baseline(ends)
     tables = []
     for loop in loops:
         table = pd.DataFrame({"psnr": scores[loop], "of_baseline": scores[baseline]}).reset_index()
@@ -51,7 +51,6 @@ def field_sentences(table: pd.DataFrame) -> list[str]:
     for variant, rows in table.groupby("variant", sort=False):
         name, baseline = title(str(variant)), rows["baseline"].iloc[0]
         means = rows.groupby("field", sort=False)["mean_gap"].first()
-        the = "the UNet" if baseline == "unet" else title(baseline)
         if not np.isfinite(means).all():
             num = int((~np.isfinite(means)).sum())
             said.append(f"{name} did not come to a finite end on {num} of {len(means)} fields.")
@@ -60,7 +59,7 @@ def field_sentences(table: pd.DataFrame) -> list[str]:
         below, above = int((of_field.max() < 0).sum()), int((of_field.min() > 0).sum())
         seeds = "in every seed" if rows["seed"].nunique() > 1 else "in the only seed"
         said.append(
-            f"{name} against {the}, the baseline of highest PSNR: worst on {means.index[0]}, "
+            f"{name} against {the(baseline)}, the baseline of highest PSNR: worst on {means.index[0]}, "
             f"{_side(means.iloc[0])}, best on {means.index[-1]}, {_side(means.iloc[-1])}; of {len(means)} fields it "
             f"is below on {below} and above on {above} {seeds}."
         )
@@ -122,7 +121,7 @@ def shown_extremes(images: Images, record: Mapping[str, Any], loops: Sequence[st
 def extremes_figure(shown: Sequence[Shown], table: pd.DataFrame, against: str = "truth") -> Figure:
     """A row per field: input, baseline, loop, truth, on the truth's greys but for the input, which has its own.
 
-    table: of `field_gaps`, the rows of the pictures' seed, whose PSNR stands above them; against: what the last is
+    table: of `field_gaps` of the pictures' seed and baseline, whose PSNR stands above them; against: what the last is
     called.
     """
     size_y, size_x = shown[0].pictures["truth"].shape

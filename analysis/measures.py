@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.variants import are_variants, degrader, is_variant, one_shot_methods, ordered
+from analysis.variants import BASELINES, are_variants, degrader, in_reading_order, is_variant
 
 NUM_BANDS = 4
 BAND_EDGES = tuple(band / (2 * NUM_BANDS) for band in range(NUM_BANDS + 1))  # cycles/px; the corners are in the last
@@ -75,10 +75,7 @@ def measures(trajectories: pd.DataFrame, refused: Mapping[str, str]) -> pd.DataF
     """
     ends = at_the_end(trajectories)
     num_fields = ends["field"].nunique()
-    methods = [name for name in (*one_shot_methods(), "input", "autoencoded", "ceiling_frame", "ceiling_truth")]
-    present = set(ends["variant"].unique())
-    methods = [name for name in methods if name in present]
-    methods += ordered(name for name in ends["variant"].unique() if is_variant(name))
+    methods = in_reading_order(ends["variant"].unique())
     rows = []
     for measure in MEASURES:
         if measure.column not in ends:
@@ -105,6 +102,15 @@ def at_the_end(trajectories: pd.DataFrame) -> pd.DataFrame:
     """The rows of every loop's last step, and of what takes one step those at T."""
     last = trajectories.groupby("variant")["step"].transform("max")
     return trajectories[trajectories["step"] == last.where(are_variants(trajectories["variant"]), 0)]
+
+
+def best_baseline(ends: pd.DataFrame, metric: str = "psnr") -> str:
+    """The baseline of the highest mean over fields and seeds at T, "" where there is none; ends: of `at_the_end`.
+
+    Whatever is said against "the best baseline" means this one.
+    """
+    means = ends.groupby("variant")[metric].mean()
+    return max((name for name in BASELINES if name in means), key=lambda name: means[name], default="")
 
 
 def laid_out(table: pd.DataFrame) -> MeasuresTable | None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.attribution import ratio
+from analysis.attribution import ratio, values_of
 from analysis.crossed import interval
-from analysis.measures import at_the_end
-from analysis.variants import BASELINES, is_variant, one_shot_methods, ordered, title
+from analysis.measures import at_the_end, best_baseline
+from analysis.variants import in_reading_order, the, title
 
 PLACES = ("structure", "background")
 SHARE = "structure_share"
+TOLD = {-1: "more", 0: "no difference is shown", 1: "less"}  # of the squared error
 COLUMNS = (
     *("method", "place", "share_of_pixels", "psnr", "share_of_error"),
     *("baseline", "gap", "ci_low", "ci_high", "num_fields", "num_seeds"),
@@ -24,19 +25,17 @@ COLUMNS = (
 
 
 def by_place(trajectories: pd.DataFrame) -> pd.DataFrame:
-    """One row per method and place, COLUMNS: PSNR there (dB), the gap to the UNet there, the share of its own error.
+    """One row per method and place, COLUMNS: PSNR there (dB), the gap to the best baseline there, the share of its own
+    error.
 
     At T or at the last step of a loop; means over fields and seeds, the gaps with intervals as all others have, the
-    UNet (or the first baseline there is) without one. A loop that diverged has NaN. Fields whose places are not known
-    are left out; empty where there are none or it was not measured.
+    baseline without one; it is the best one on the whole fields, as everywhere. A loop that diverged has NaN. Fields
+    whose places are not known are left out; empty where there are none or it was not measured.
     """
     ends = _ends(trajectories)
     if not len(ends):
         return pd.DataFrame(columns=list(COLUMNS))
-    present = set(ends["variant"])
-    names = [name for name in (*one_shot_methods(), "input", "autoencoded", "ceiling_frame", "ceiling_truth")]
-    names = [name for name in names if name in present] + ordered(filter(is_variant, present))
-    baseline = _baseline(present)
+    names, baseline = in_reading_order(ends["variant"]), best_baseline(at_the_end(trajectories))
     errors = {name: _errors(ends, name) for name in names}
     rows = []
     for place in PLACES:
@@ -55,54 +54,54 @@ def by_place(trajectories: pd.DataFrame) -> pd.DataFrame:
 def place_sentence(trajectories: pd.DataFrame, variant: str) -> str:
     """ "Of direct's additional squared error over the UNet, 71 % [65, 77] lies on background, 88 % of the pixels."
 
-    "" where the places were not measured.
+    Over the best baseline, which may be another. "" where the places were not measured.
     """
     ends = _ends(trajectories)
     if not len(ends):
         return ""
-    baseline = _baseline(set(ends["variant"]))
-    name, the = title(variant), "the UNet" if baseline == "unet" else title(baseline)
+    baseline = best_baseline(at_the_end(trajectories))
+    name, other_name = title(variant), the(baseline)
     loop, other = _errors(ends, variant), _errors(ends, baseline)
     more = {place: loop[place] - other[place] for place in PLACES}
     whole = more["structure"] + more["background"]
     if not np.isfinite(whole).all():
         return f"{name} did not come to its end with finite numbers, so no place of its error can be told."
     # decided by PSNR, as everywhere: squared errors of a few seeds differ by orders of magnitude where a loop runs away
-    found = interval((_crossed(ends, variant, "psnr") - _crossed(ends, baseline, "psnr"))[None])
-    adds = whole.mean() > 0
-    sign = 1 if adds else -1
-    if not (found.ci_high[0] < 0 if adds else found.ci_low[0] > 0):
-        return f"Whether {name} has more squared error than {the} is undecided, so no place of it can be told."
+    sign = 1 if whole.mean() > 0 else -1
+    if _side(ends, variant, baseline, "psnr") != -sign:
+        return f"Whether {name} has more squared error than {other_name} is undecided, so no place of it can be told."
     first, second = sorted(PLACES, key=lambda place: -sign * more[place].mean())
-    if sign * more[second].mean() < 0:
+    if sign * more[second].mean() < 0:  # by the means they differ in sign; what of it is shown, the intervals tell
+        told = {place: TOLD[_side(ends, variant, baseline, f"psnr_{place}")] for place in PLACES}
         return (
-            f"{name} {'adds to' if adds else 'saves of'} the squared error of {the} on {first} alone; "
-            f"on {second} it has {'less' if adds else 'more'}."
+            f"{name} has {TOLD[-sign]} squared error than {other_name}: on {first} {told[first]}, "
+            f"on {second} {told[second]}."
         )
     mean, low, high = (100 * value for value in ratio(sign * more[first], sign * whole))
     pixels = 100 * (ends[SHARE].mean() if first == "structure" else 1 - ends[SHARE].mean())
     share, lies = f"{mean:.0f} % [{low:.0f}, {high:.0f}]", f"lies on {first}, {pixels:.0f} % of the pixels."
-    if adds:
-        return f"Of {name}'s additional squared error over {the}, {share} {lies}"
-    return f"{name} has less squared error than {the}: {share} of what it saves {lies}"
+    if sign > 0:
+        return f"Of {name}'s additional squared error over {other_name}, {share} {lies}"
+    return f"{name} has less squared error than {other_name}: {share} of what it saves {lies}"
 
 
 def _ends(trajectories: pd.DataFrame) -> pd.DataFrame:
     """The rows of every method's end, of the fields whose places are known; empty where it was not measured."""
-    if SHARE not in trajectories or _baseline(set(trajectories["variant"])) == "":
-        return trajectories[:0]
     ends = at_the_end(trajectories)
+    if SHARE not in ends or not best_baseline(ends):
+        return ends[:0]
     # NaN of one method alone is of a loop that diverged; which pixels are structure, its field's other rows know
     return ends.assign(**{SHARE: ends.groupby("field")[SHARE].transform("mean")}).dropna(subset=[SHARE])
 
 
-def _baseline(present: set[str]) -> str:
-    return next((name for name in BASELINES if name in present), "")
+def _side(ends: pd.DataFrame, variant: str, baseline: str, column: str) -> int:
+    """1 where the interval of the gap lies above 0, -1 where it lies below, 0 where it does neither."""
+    found = interval((_crossed(ends, variant, column) - _crossed(ends, baseline, column))[None])
+    return int(found.ci_low[0] > 0) - int(found.ci_high[0] < 0)
 
 
 def _crossed(ends: pd.DataFrame, name: str, column: str) -> np.ndarray:
-    rows = ends[ends["variant"] == name]
-    return rows.pivot(index="seed", columns="field", values=column).to_numpy(float)
+    return values_of(ends[ends["variant"] == name], column)
 
 
 def _errors(ends: pd.DataFrame, name: str) -> dict[str, np.ndarray]:

@@ -1,21 +1,27 @@
 """Fidelity against sharpness: every method as a point, and the Pareto front of those that nothing beats in both.
 
-Sharpness is the power that a restoration keeps in the upper half of the passband, `power_kept` of `analysis.blur`, as
-far as it coheres with the truth; in dB, 0 as the truth. Noise has power, too, and is not sharp: of a band's power p
-(over the truth's) with coherence c the part c² is what a gain times the truth explains, none where c is negative, so
-c² · min(p, 1) is kept. Noise adds nothing to it, and neither does an excess: a loop that runs away keeps no more than
-its c². What is left, p - c² p, is power that is not the truth's: noise or invented detail.
+Sharpness is the coherent power of a restoration in the upper half of the passband, after a band that has more power
+than the truth is scaled down to the truth's; in dB, 0 as the truth. Of a band's power p (over the truth's) with
+coherence c the part c² is what a gain times the truth explains, none where c is negative: c² · min(p, 1). Noise adds
+nothing to it. While a band has no more power than the truth, it takes nothing either; beyond that noise costs: the
+truth with as much noise again is at -3 dB, though all of the truth is in it. Nor does an excess add: a loop that runs
+away has no more than its c². What is left, p - c² p, is power that is not the truth's: noise or invented detail.
+
+The front is of the means over fields and seeds; who may have a place instead, `analysis.front` tells from paired gaps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from analysis.blur import upper_bands
+from analysis.attribution import values_of
+from analysis.blur import MARGINS, upper_bands
 from analysis.facts import NOT_ITERATING
+from analysis.front import Rivals, pareto, rivals
+from analysis.gap import MARGIN_DB
 from analysis.measures import at_the_end
 from analysis.variants import (
     BASELINES,
@@ -33,15 +39,20 @@ FIDELITIES = ("psnr", "psnr_ri")
 SHOWN_ONLY = ("input", *ORACLES)  # drawn, but never on the front: no restoration, or one that no user has
 COLUMNS = (
     *("method", "kind", "psnr", "psnr_low", "psnr_high", "psnr_ri", "psnr_ri_low", "psnr_ri_high"),
-    *("sharpness_db", "sharpness_db_low", "sharpness_db_high", "not_the_truths", "on_front", "on_front_ri"),
+    *("sharpness_db", "sharpness_db_low", "sharpness_db_high", "not_the_truths", "num_seeds"),
+    *("on_front", "tied", "rivals", "on_front_ri", "tied_ri", "rivals_ri"),
 )
+ENDS = {"psnr": "", "psnr_ri": "_ri"}  # of the columns of each front
+NUM_NAMED = 3  # rivals of one method
 
 
 def plane_table(trajectories: pd.DataFrame, passband: float) -> pd.DataFrame:
     """One row per method, COLUMNS: means over fields and seeds at T, or at a loop's last step; low and high of seeds.
 
-    not_the_truths: share of the truth's power in the upper half of the passband. A method that is not finite has NaN.
-    Empty where spectra were not measured.
+    not_the_truths: share of the truth's power in the upper half of the passband. on_front: by the means; of those on
+    it, tied are who ties with them in both (names, one space apart), rivals who else is not shown to be worse in
+    either, by `analysis.front.rivals`; the columns that end in _ri are of the front with psnr_ri. A method that is not
+    finite has NaN. Empty where spectra were not measured.
     """
     bands = upper_bands(passband)
     columns = [f"{quantity}_{band}" for quantity in ("power", "coherence") for band in bands]
@@ -50,27 +61,26 @@ def plane_table(trajectories: pd.DataFrame, passband: float) -> pd.DataFrame:
     ends = at_the_end(trajectories)
     power, coherence = (ends[[f"{name}_{band}" for band in bands]].to_numpy() for name in ("power", "coherence"))
     kept = coherent(np.minimum(power, 1.0), coherence)  # minimum keeps NaN, of what diverged
-    ends = ends[["seed", "variant", *FIDELITIES]].assign(
+    ends = ends[["seed", "field", "variant", *FIDELITIES]].assign(
         kept=kept.mean(axis=1), not_the_truths=(power - coherent(power, coherence)).mean(axis=1)
     )
     present = set(ends["variant"])
     names = [name for name in (*one_shot_methods(), "input") if name in present]
-    rows = []
+    rows, scores = [], {}
     for name in [*names, *ordered(filter(is_variant, present))]:
         of_method = ends[ends["variant"] == name].drop(columns="variant")
-        whole = np.isfinite(of_method.to_numpy(float)).all()
-        seeds = of_method.groupby("seed").mean()
+        numbers = of_method.drop(columns=["seed", "field"])
+        whole = np.isfinite(numbers.to_numpy(float)).all()
+        seeds = numbers.groupby(of_method["seed"]).mean()
         means = seeds.mean() if whole else seeds.mean() * np.nan
+        if whole and name not in SHOWN_ONLY:
+            scores[name] = {column: values_of(of_method, column) for column in (*FIDELITIES, "kept")}
         row = [name, _kind(name)]
         for column in FIDELITIES:
             row += [means[column], *((seeds[column].min(), seeds[column].max()) if whole else (np.nan,) * 2)]
         found = (means["kept"], *((seeds["kept"].min(), seeds["kept"].max()) if whole else (np.nan,) * 2))
-        rows.append((*row, *(_db(value) for value in found), means["not_the_truths"]))
-    table = pd.DataFrame(rows, columns=list(COLUMNS[:-2]))
-    able = ~table["method"].isin(SHOWN_ONLY)
-    for fidelity, column in zip(FIDELITIES, COLUMNS[-2:], strict=True):
-        table[column] = pareto(table[fidelity].where(able), table["sharpness_db"].where(able))
-    return table
+        rows.append((*row, *(_db(value) for value in found), means["not_the_truths"], len(seeds)))
+    return _with_fronts(pd.DataFrame(rows, columns=list(COLUMNS[:-6])), scores)
 
 
 def coherent(power: np.ndarray, coherence: np.ndarray) -> np.ndarray:
@@ -78,28 +88,29 @@ def coherent(power: np.ndarray, coherence: np.ndarray) -> np.ndarray:
     return np.where(coherence > 0, coherence**2, 0.0 * coherence) * power  # NaN, of what diverged, stays
 
 
-def pareto(one: Sequence[float] | pd.Series, other: Sequence[float] | pd.Series) -> np.ndarray:
-    """Which points no other point beats: as high in both and higher in one. Those with NaN are neither."""
-    points = np.column_stack([np.asarray(one, float), np.asarray(other, float)])
-    is_point: np.ndarray = ~np.any(np.isnan(points), axis=1)
-    not_below = (points[None] >= points[:, None]).all(axis=2)
-    above: np.ndarray = np.any(points[None] > points[:, None], axis=2)
-    beaten: np.ndarray = np.any(not_below & above, axis=1)
-    return is_point & ~beaten
-
-
 def plane_sentences(table: pd.DataFrame) -> list[str]:
     """Who is on the front, from the most faithful to the sharpest, and how many ways to iterate; of `plane_table`."""
     if not len(table):
         return []
+    if not table["on_front"].any():
+        return ["No restoration came to its end with finite numbers, so there is no front."]
+    said = [f"On the Pareto front of the means, from the most faithful to the sharpest: {_front(table, 'psnr')}."]
     iterating = table[table["method"].map(is_iterating) & table["psnr"].notna()]
-    said = [f"On the Pareto front, from the most faithful to the sharpest: {_front(table, 'psnr', 'on_front')}."]
+    on_front = iterating[iterating["on_front"]]
     if len(iterating):
-        num, of_all = int(iterating["on_front"].sum()), f"of {len(iterating)} ways to iterate"
-        none = f"None {of_all} lies on it: for each, something is as good in both and better in one"
-        said.append(f"{none}." if not num else f"{num} {of_all} lie{'s' * (num == 1)} on it.")
-    said.append(f"With gain and offset forgiven the front is {_front(table, 'psnr_ri', 'on_front_ri')}.")
-    return said
+        num, of_all = len(on_front), f"of {len(iterating)} ways to iterate"
+        as_stop = sum("stop" in tied.split() for tied in on_front["tied"])
+        but = f", {as_stop} of them tied with stop, a single step" if as_stop else ""
+        none = f"None {of_all} lies on it: for each, some mean is as high in both and higher in one."
+        said.append(f"{num} {of_all} lie{'s' * (num == 1)} on it{but}." if num else none)
+    said.append(f"With gain and offset forgiven the front is {_front(table, 'psnr_ri')}.")
+    if table["num_seeds"].iloc[0] < 3:
+        return [*said, "With fewer than three seeds it is not decided who is on either."]
+    unsure = (table[["tied", "rivals", "tied_ri", "rivals_ri"]] != "").to_numpy().any()
+    every = "For each of these, every other method is shown to be worse in fidelity or in sharpness"
+    whom = ", but for those named in its brackets" if unsure else ""
+    margins = f"{MARGIN_DB:g} dB and {100 * MARGINS['power_kept']:.0f} % of the truth's power"
+    return [*said, f"{every}{whom} (paired 95 % intervals, each for itself; less than {margins} is a tie)."]
 
 
 def is_iterating(name: str) -> bool:
@@ -107,12 +118,42 @@ def is_iterating(name: str) -> bool:
     return is_variant(name) and family(name) not in NOT_ITERATING
 
 
-def _front(table: pd.DataFrame, fidelity: str, column: str) -> str:
-    rows = table[table[column]].sort_values([fidelity, "sharpness_db"], ascending=[False, True])
-    return ", ".join(
-        f"{title(name)} ({psnr:.1f} dB, sharpness {sharpness:+.1f} dB)"
-        for name, psnr, sharpness in rows[["method", fidelity, "sharpness_db"]].to_numpy()
-    )
+def _with_fronts(table: pd.DataFrame, scores: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:
+    """The table with the columns of both fronts; scores: method → psnr, psnr_ri, kept, (S, F) each, of the finite."""
+    able, margins = ~table["method"].isin(SHOWN_ONLY), (MARGIN_DB, MARGINS["power_kept"])
+    for fidelity, end in ENDS.items():
+        on_front = pareto(table[fidelity].where(able), table["sharpness_db"].where(able))
+        pairs = {name: np.stack([of_method[fidelity], of_method["kept"]]) for name, of_method in scores.items()}
+        is_on = zip(table["method"], on_front, strict=True)
+        unsure = [rivals(name, pairs, margins) if on else Rivals([], []) for name, on in is_on]
+        table[f"on_front{end}"] = on_front
+        table[f"tied{end}"] = [" ".join(found.tied) for found in unsure]
+        table[f"rivals{end}"] = [" ".join(found.others) for found in unsure]
+    return table[list(COLUMNS)]
+
+
+def _front(table: pd.DataFrame, fidelity: str) -> str:
+    end = ENDS[fidelity]
+    rows = table[table[f"on_front{end}"]].sort_values([fidelity, "sharpness_db"], ascending=[False, True])
+    entries = []
+    for row in rows.to_dict("records"):
+        numbers = f"{row[fidelity]:.1f} dB, sharpness {row['sharpness_db']:+.1f} dB"
+        unsure = _unsure(row[f"tied{end}"], row[f"rivals{end}"]) if row["num_seeds"] >= 3 else ""
+        entries.append(f"{title(row['method'])} ({numbers}{unsure})")
+    return ", ".join(entries)
+
+
+def _unsure(tied: str, others: str) -> str:
+    """ "; tied with stop; perhaps no better than HDN, NAFNet and 2 more" """
+    said = ""
+    for words, names in (("tied with", tied.split()), ("perhaps no better than", others.split())):
+        names = sorted(names, key=lambda name: name != "stop")  # the one that tells most is named in any case
+        named = [title(name) for name in names[:NUM_NAMED]]
+        if len(names) > NUM_NAMED:
+            named.append(f"{len(names) - NUM_NAMED} more")
+        if named:
+            said += f"; {words} {', '.join(named[:-1])}{' and ' * (len(named) > 1)}{named[-1]}"
+    return said
 
 
 def _kind(name: str) -> str:

@@ -22,7 +22,8 @@ GREY = "#111111"  # of what takes one step
 
 
 def plane_figure(table: pd.DataFrame, source: str = "") -> Figure:
-    """A panel per fidelity; whiskers reach from the lowest to the highest seed, the line is the Pareto front.
+    """A panel per fidelity; whiskers reach from the lowest to the highest seed, the line is the Pareto front of the
+    means.
 
     table: of `analysis.plane.plane_table`. Named are baselines, classical controls, the front and `source`, the loop of
     the source's form. What lies far outside stands at the edge of the axes.
@@ -49,7 +50,9 @@ def plane_figure(table: pd.DataFrame, source: str = "") -> Figure:
         axes.set_axisbelow(True)
         named = finite["kind"].isin(["baseline", "classical control", "input", "oracle"]) | finite[FRONT[fidelity]]
         _name(axes, finite[named | (finite["method"] == source)], fidelity)
-    panels[0].set_ylabel("coherent power kept in the upper half\nof the passband (dB), 0 as the truth")
+    panels[0].set_ylabel(
+        "coherent power in the upper half of the passband,\nscaled down to the truth's power (dB), 0 as the truth"
+    )
     figure.legend(handles=_handles(finite), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     return figure
 
@@ -118,4 +121,4 @@ def _handles(table: pd.DataFrame) -> list[Line2D]:
         words, ink = FAMILIES.get(name, OTHER)
         mark, face = ("D" if name in ORACLES else "o"), ("white" if name in NOT_ITERATING else ink)
         handles.append(Line2D([], [], marker=mark, linestyle="", color=ink, markerfacecolor=face, label=words))
-    return [*handles, Line2D([], [], color="#bbbbbb", linewidth=2.5, label="Pareto front")]
+    return [*handles, Line2D([], [], color="#bbbbbb", linewidth=2.5, label="Pareto front of the means")]

@@ -40,8 +40,10 @@ from analysis.variants import (
     colour,
     degrader,
     family_title,
-    one_shot_methods,
+    in_reading_order,
+    is_variant,
     ordered,
+    the,
     title,
 )
 from analysis.viewer import as_json, script, viewer
@@ -142,7 +144,6 @@ def _page(
     viewed: dict[str, Any] | None,
 ) -> str:
     first = trajectories[trajectories["step"] == 0]
-    one_shot = (*one_shot_methods(), "input", "autoencoded", "ceiling_frame", "ceiling_truth")
     means = first.groupby("variant")[["psnr", "psnr_ri", "ssim"]].mean()
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -151,7 +152,7 @@ def _page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(title=title, colour=colour, family_title=family_title)
+    environment.globals.update(title=title, the=the, colour=colour, family_title=family_title)
     return environment.get_template("report.html.j2").render(
         confirmation=confirmation,
         gate=gate(trajectories, confirmation["score_against"]),
@@ -165,7 +166,7 @@ def _page(
         facts=facts.acceptance(trajectories, one_step),
         rows={metric: _by_degrader(found) for metric, found in rows.items()},
         baselines=[name for name in BASELINES if name in set(gap["baseline"])],
-        one_shot=[(name, means.loc[name]) for name in one_shot if name in means.index],
+        one_shot=[(name, means.loc[name]) for name in in_reading_order(means.index) if not is_variant(name)],
         steps=_by_step(trajectories, gap),
         levels=sorted(gap["level"].unique(), reverse=True),
         pictures={name: _inlined(path) for name, path in drawn.items()},

@@ -13,6 +13,7 @@ import pandas as pd
 BASELINES = ("unet", "nafnet", "hdn")
 ONE_SHOT = ("input", "autoencoded", "ceiling", "frame", "truth")  # beginnings: neither ways to iterate nor baselines
 CLASSICAL = ("wiener", "richardson_lucy", "rolling_ball", "rolling_ball_richardson_lucy")  # controls without a network
+REFERENCES = ("input", "autoencoded", "ceiling_frame", "ceiling_truth")  # listed beside the methods
 TURNED = "_turned"  # the end of a one-shot method's name where it is averaged over eight orientations
 ORACLES = ("teacher_forced",)  # these see what no user has, so they are shown but never called the best
 
@@ -66,6 +67,13 @@ def one_shot_methods(turned: bool = True) -> list[str]:
     return [name for method in methods for name in (method, method + TURNED)] if turned else [*methods]
 
 
+def in_reading_order(names: Iterable[str]) -> list[str]:
+    """Those that a table of methods lists: what takes one step, then input and ceilings, then the ways to iterate."""
+    present = set(names)
+    one_shot = [name for name in (*one_shot_methods(), *REFERENCES) if name in present]
+    return [*one_shot, *ordered(filter(is_variant, present))]
+
+
 def family(name: str) -> str:
     """The beginning in FAMILIES that a variant's name has, or "other"."""
     return next((beginning for beginning in FAMILIES if name.startswith(beginning)), "other")
@@ -102,3 +110,8 @@ def title(name: str, with_degrader: bool = True) -> str:
     plain = name if degrader(name) == "chosen" else name.rpartition("_")[0]
     text = " ".join(WORDS.get(word, word) for word in plain.split("_"))
     return text if plain == name or not with_degrader else f"{text} ({degrader(name)})"
+
+
+def the(name: str) -> str:
+    """ "the UNet", or a name as it is titled."""
+    return "the UNet" if name == "unet" else title(name)

@@ -30,7 +30,8 @@ from analysis.variants import is_variant
 ALT = {
     "gap_by_field": "Every test field's gap to the best baseline, sorted, a dot per field and a small mark per seed",
     "extreme_fields": "Fields on which a loop is worst and best: input, baseline, loop, and what it is scored against",
-    "plane": "PSNR against power kept in the upper half of the passband, a point per method, with the Pareto front",
+    "plane": "PSNR against coherent power in the upper half of the passband, scaled down to the truth's, "
+    "a point per method, with the Pareto front of the means",
 }
 
 
@@ -68,8 +69,9 @@ def where(
         places.to_csv(folder / "place.csv", index=False)
     passband = read_passband(root, confirmation)
     plane = plane_table(trajectories, passband)
-    drawn = _drawn(root, confirmation, trajectories, images, names, folder / "figures")
-    if len(plane):
+    gaps = field_gaps(trajectories, names)
+    drawn = _drawn(root, confirmation, trajectories, gaps, images, folder / "figures")
+    if np.isfinite(plane["sharpness_db"].astype(float)).any():
         drawn["plane"] = figures.write(plane_figure(plane, loops[0]), plane, folder / "figures", "plane")
     return Where(
         of_places=[said for said in (place_sentence(trajectories, name) for name in names) if said],
@@ -77,7 +79,7 @@ def where(
         places_missing=read_refused(root, confirmation).get("psnr_structure", ""),
         baseline=str(places["baseline"].iloc[0]) if len(places) else "",
         pixels=float(places["share_of_pixels"].iloc[0]) if len(places) else np.nan,
-        of_fields=field_sentences(field_gaps(trajectories, names)),
+        of_fields=field_sentences(gaps),
         of_plane=plane_sentences(plane),
         plane=plane.to_dict("records"),  # type: ignore[arg-type]
         range=upper_range(passband),
@@ -89,19 +91,21 @@ def _drawn(
     root: Path | str,
     confirmation: Confirmation,
     trajectories: pd.DataFrame,
+    gaps: pd.DataFrame,
     images: Images,
-    names: list[str],
     folder: Path,
 ) -> dict[str, Path]:
+    """gaps: of `field_gaps`, of all seeds; the pictures have a seed and a baseline of their own."""
     drawn: dict[str, Path] = {}
-    gaps = field_gaps(trajectories, names)
+    names = [*dict.fromkeys(gaps["variant"])]
     finite = np.isfinite(gaps["mean_gap"])
     if finite.any():
         drawn["gap_by_field"] = figures.write(field_figure(gaps[finite]), gaps, folder, "gap_by_field")
     first = int(next(iter(confirmation["iterative"])))  # the seed whose pictures `read_examples` has
-    shown = shown_extremes(images, read_records(root, confirmation, "extremes").get(first, {}), names)
-    if shown:
-        of_seed = gaps[gaps["seed"] == first]
+    record = read_records(root, confirmation, "extremes").get(first, {})
+    shown = shown_extremes(images, record, names)
+    if shown:  # that seed's best baseline, to which its worst and best fields were picked, may be another
+        of_seed = field_gaps(trajectories[trajectories["seed"] == first], names, record["baseline"])
         last = "acquired" if confirmation["score_against"] == "frame" else "truth"
         figure, table = extremes_figure(shown, of_seed, last), extremes_table(shown, of_seed)
         drawn["extreme_fields"] = figures.write(figure, table, folder, "extreme_fields")

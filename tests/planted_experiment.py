@@ -253,14 +253,16 @@ def _one_step(seed, T):
 
 
 def _extremes(table, variants):
-    """The worst and the best field of every loop against HDN, as the stage tells of them."""
-    at_T = table[(table["step"] == 0) & (table["variant"] == "hdn")].set_index("field")["psnr"]
+    """The worst and the best field of every loop against this seed's best baseline, as the stage tells of them."""
+    of_all = table[table["step"] == 0].pivot(index="field", columns="variant", values="psnr")[["unet", "nafnet", "hdn"]]
+    baseline = of_all.mean().idxmax()
+    at_T = of_all[baseline]
     ends = table[table["level"] == 1]
     gaps = {name: ends[ends["variant"] == name].set_index("field")["psnr"] - at_T for name in variants}
     gaps = {name: gap.fillna(-np.inf) for name, gap in gaps.items()}
     loops = {name: [gap.idxmin(), gap.idxmax()] for name, gap in gaps.items()}
     fields = sorted({field for pair in loops.values() for field in pair})
-    return {"baseline": "hdn", "fields": fields, "loops": loops}
+    return {"baseline": baseline, "fields": fields, "loops": loops}
 
 
 def _examples(size, T, variants, extremes):
@@ -292,7 +294,7 @@ def _examples(size, T, variants, extremes):
         sigmas = [(35 - (START + (end - START) * k / max(T - 1, 1))) / 3 for k in range(T)]
         images[f"{name}/steps"] = np.stack([blurred(sigma) for sigma in sigmas])
     which = [k % len(truth) for k, _ in enumerate(extremes["fields"])]
-    images |= {f"{name}/extremes": images[name][which] for name in ("input", "hdn", "truth")}
+    images |= {f"{name}/extremes": images[name][which] for name in ("input", extremes["baseline"], "truth")}
     for name, pair in extremes["loops"].items():
         images[f"{name}/extremes"] = images[name][[which[extremes["fields"].index(field)] for field in pair]]
     return {name: np.ascontiguousarray(image, np.float32) for name, image in images.items()}

@@ -37,6 +37,17 @@ def test_fields_are_sorted_by_the_mean_gap_to_the_best_baseline():
     assert not len(field_gaps(table(), []))
 
 
+def test_a_seed_by_itself_is_held_against_the_baseline_that_is_named():
+    scores = table()
+    scores.loc[(scores["variant"] == "unet") & (scores["seed"] == 1) & (scores["step"] == 0), "psnr"] = 33.0
+    assert set(field_gaps(scores, ["direct"])["baseline"]) == {"hdn"}, "32 dB on the mean, the UNet 31.5 dB"
+    of_seed = scores[scores["seed"] == 1]
+    found = field_gaps(of_seed, ["direct"], "unet")
+    assert set(found["baseline"]) == {"unet"} and found["gap"].tolist() == [-3.5, -2.0, -0.5, 0.0]  # c, a, b, d
+    assert found["mean_gap"].tolist() == found["gap"].tolist()
+    assert field_gaps(of_seed, ["direct"])["baseline"].iloc[0] == "unet", "of this seed it is the best"
+
+
 def test_the_worst_and_the_best_are_said_and_on_how_many_the_seeds_agree():
     (said,) = field_sentences(field_gaps(table(), ["direct"]))
     assert said == (

@@ -66,11 +66,36 @@ def test_less_error_one_place_alone_and_no_difference_are_said():
         "20 % of the pixels."
     )
     alone = place_sentence(table(of_loop=(0.008, 0.008)), "direct")
-    assert alone == "direct adds to the squared error of the UNet on background alone; on structure it has less."
+    assert alone == "direct has more squared error than the UNet: on background more, on structure less."
     saved = place_sentence(table(of_loop=(0.002, 0.0011)), "direct")
-    assert saved == "direct saves of the squared error of the UNet on structure alone; on background it has more."
+    assert saved == "direct has less squared error than the UNet: on structure less, on background more."
     same = place_sentence(table(of_loop=(0.01, 0.001), noise=0.5), "direct")
-    assert same.startswith("Whether direct has more squared error than the UNet is undecided")
+    assert same.startswith("Whether direct has more squared error than HDN is undecided")
+
+
+def test_a_place_with_less_error_on_the_mean_is_said_to_have_less_only_where_its_interval_says_so():
+    scores = table(of_loop=(0.01, 0.008))
+    gaps = {1: 0.02, 2: -0.01, 3: 0.02}  # dB on structure; mean 0.01, sd 0.0173, interval 0.01 ± 4.303 · 0.01
+    for seed, gap in gaps.items():
+        scores.loc[(scores["variant"] == "direct") & (scores["seed"] == seed), "psnr_structure"] += gap
+    row = of(by_place(scores), "direct", "structure")
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((0.01 - 0.04303, 0.01 + 0.04303), abs=1e-4)
+    said = place_sentence(scores, "direct")
+    assert said == (
+        "direct has more squared error than the UNet: on background more, on structure no difference is shown."
+    )
+
+
+def test_the_baseline_is_the_best_on_the_whole_fields_as_everywhere():
+    scores = table()
+    hdn, first = scores["variant"] == "hdn", scores["field"] == "f1"
+    scores.loc[hdn, "psnr"] -= 0.1
+    scores.loc[hdn & first, "psnr"] += 3.0  # 0.4 dB on the mean of six fields
+    scores.loc[first, ["psnr_structure", "psnr_background", "structure_share"]] = np.nan
+    found = by_place(scores)
+    assert set(found["baseline"]) == {"hdn"} and np.isnan(of(found, "hdn", "structure")["gap"])
+    assert of(found, "unet", "background")["gap"] == 0
+    assert place_sentence(scores, "direct").startswith("Of direct's additional squared error over HDN, 74 %")
 
 
 def test_seeds_that_ran_away_by_orders_of_magnitude_leave_it_decided_that_there_is_more():

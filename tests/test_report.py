@@ -165,9 +165,9 @@ def test_where_the_gap_sits_is_said_and_shown(written):
     scores = pd.read_parquet(page.parent / "trajectories.parquet")
     psnr = scores[scores["step"] == 5].pivot_table(index=["seed", "field"], columns="variant", values="psnr")
     at_T = scores[scores["step"] == 0].pivot_table(index=["seed", "field"], columns="variant", values="psnr")
-    loop, unet = 10 ** (-psnr["direct_blind"] / 10), 10 ** (-at_T["unet"] / 10)
-    share = (0.8 * loop - 0.5 * unet).sum() / (loop - unet).sum()  # as planted
-    said = f"Of direct (blind)'s additional squared error over the UNet, {100 * share:.0f} % ["
+    loop, hdn = 10 ** (-psnr["direct_blind"] / 10), 10 ** (-at_T["hdn"] / 10)
+    share = (0.8 * loop - 0.5 * hdn).sum() / (loop - hdn).sum()  # as planted
+    said = f"Of direct (blind)'s additional squared error over HDN, {100 * share:.0f} % ["
     assert said in parsed.text and "lies on background, 90 % of the pixels." in parsed.text
     table = pd.read_csv(page.parent / "place.csv")
     assert len(table) == 2 * (7 + len(CLASSICAL) + len(ENDS)) and table["psnr"].notna().all()
