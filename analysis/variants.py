@@ -102,3 +102,8 @@ def title(name: str, with_degrader: bool = True) -> str:
     plain = name if degrader(name) == "chosen" else name.rpartition("_")[0]
     text = " ".join(WORDS.get(word, word) for word in plain.split("_"))
     return text if plain == name or not with_degrader else f"{text} ({degrader(name)})"
+
+
+def the(name: str) -> str:
+    """ "the UNet", or a name as it is titled."""
+    return "the UNet" if name == "unet" else title(name)
