@@ -181,7 +181,7 @@ def _judged(rows: Sequence[Mapping[str, Any]], every: str) -> str:
     starts: dict[str, list[int]] = {}
     for row in rows:
         starts.setdefault(_by_interval(row), []).append(int(row["start"]))
-    said = []
+    said = list[str]()
     for found, phrase in PHRASES.items():
         if found in starts:
             levels = every if len(starts) == 1 else f"t = {_listed(starts[found])}"
