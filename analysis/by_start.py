@@ -105,7 +105,8 @@ def start_figure(table: pd.DataFrame) -> Figure:
     for axes, name in zip(grid.flat, names, strict=False):
         axes.axhline(0, color="#777777", linewidth=1)
         for k, baseline in enumerate(baselines):
-            shown = table[(table["variant"] == name) & (table["baseline"] == baseline) & np.isfinite(table["gap"])]
+            # with NaN where an end is not finite, so that the line is broken there
+            shown = table[(table["variant"] == name) & (table["baseline"] == baseline)]
             sides = [shown["gap"] - shown["ci_low"], shown["ci_high"] - shown["gap"]]
             axes.errorbar(
                 shown["start"] + ((len(baselines) - 1) / 2 - k) * APART,

@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.facts import source_and_best
 from analysis.measures import at_the_end
 from analysis.table import gap_rows
-from analysis.variants import BASELINES, the, title
+from analysis.variants import BASELINES, title
 
 COLUMNS = ("question", "variant", "baseline", "value", "of_baseline", "gap", "ci_low", "ci_high", "verdict")
 
@@ -56,7 +56,7 @@ def headlines(table: pd.DataFrame, where: str) -> list[Headline]:
     """The rows of `verdicts` in words; where: the frequencies of the upper half of the passband, "0.25–0.5"."""
     said: list[Headline] = []
     for row in table.to_dict("records"):
-        name, baseline = title(str(row["variant"])), the(str(row["baseline"]))
+        name, baseline = title(str(row["variant"])), _the(str(row["baseline"]))
         gap, low, high = (float(row[key]) for key in ("gap", "ci_low", "ci_high"))
         value, of_baseline = float(row["value"]), float(row["of_baseline"])
         if not math.isfinite(gap):
@@ -99,3 +99,7 @@ def _apart(
     sign = 1 if gap >= 0 else -1
     low, high = sorted((sign * low, sign * high))
     return f"{abs(gap):.{digits}f}{unit} {more if gap >= 0 else less} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _the(baseline: str) -> str:
+    return "the UNet" if baseline == "unet" else title(baseline)
