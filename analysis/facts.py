@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.gap import gap_between
 from analysis.table import Row
-from analysis.variants import BASELINES, ORACLES, family, is_variant, ordered, title
+from analysis.variants import BASELINES, ORACLES, family, is_variant, ordered, the, title
 
 DIVERGED_DB = 10.0  # below the input: what ends there has left the data
 IDLE_DB = 0.1  # a group that loses less at every level is not used
@@ -165,16 +165,19 @@ def classical_settings(record: Mapping[str, Any]) -> list[str]:
     return [*said, *reasons]
 
 
+def told(baseline: str, gap: float, low: float, high: float, digits: int = 1) -> str:
+    """A gap in dB with its interval: "6.1 dB below the UNet [5.8, 6.4]"."""
+    side, sign = ("above", 1) if gap >= 0 else ("below", -1)
+    low, high = sorted((sign * low, sign * high))
+    return f"{abs(gap):.{digits}f} dB {side} {the(baseline)} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
 def _against(row: Row) -> str:
     parts = []
     for name in BASELINES:
         if name in row.gaps:
             gap = row.gaps[name]
-            side = "above" if gap["gap"] >= 0 else "below"
-            sign = 1 if gap["gap"] >= 0 else -1
-            low, high = sorted((sign * gap["ci_low"], sign * gap["ci_high"]))
-            the = "the UNet" if name == "unet" else title(name)
-            parts.append(f"{abs(gap['gap']):.1f} dB {side} {the} [{low:.1f}, {high:.1f}]")
+            parts.append(told(name, gap["gap"], gap["ci_low"], gap["ci_high"]))
     return ", ".join(parts[:-1]) + " and " * (len(parts) > 1) + "".join(parts[-1:])
 
 

@@ -33,18 +33,18 @@ def gaps(
 
     metrics: columns of the trajectories, each higher where it is better; the margin is in their unit. start: the level
     that the loop began at. Holm's correction covers all variants and baselines at the final step of the loops from T,
-    per metric; elsewhere p_holm is NaN.
+    per metric, and those of the loops from all lower levels as a family of their own; elsewhere p_holm is NaN.
     """
     cells, differences = paired(trajectories, metrics)
     num_seeds, num_fields = differences.shape[1:]
     found = interval(differences)
     table = cells.assign(gap=found.gap, ci_low=found.ci_low, ci_high=found.ci_high, p_holm=np.nan)
 
-    final = at_last_step(cells)
-    tested = p_values(differences[final], seed)
-    for metric in table["metric"].unique():
-        of_metric = (table["metric"] == metric).to_numpy()
-        table.loc[final & of_metric, "p_holm"] = holm(tested[of_metric[final]])
+    for final in (at_last_step(cells), at_last_step(cells, from_T=False)):
+        tested = p_values(differences[final], seed) if final.any() else np.empty(0)
+        for metric in table["metric"].unique():
+            of_metric = (table["metric"] == metric).to_numpy()
+            table.loc[final & of_metric, "p_holm"] = holm(tested[of_metric[final]])
 
     table = table.assign(num_fovs=num_fields, num_seeds=num_seeds)
     table["verdict"] = [
@@ -62,10 +62,10 @@ def p_values(differences: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.maximum(interval(differences).p, bootstrap_p(differences, seed))
 
 
-def at_last_step(cells: pd.DataFrame) -> np.ndarray:
-    """Which comparisons are tested: those at each variant's last step, of the loops that begin at T."""
+def at_last_step(cells: pd.DataFrame, from_T: bool = True) -> np.ndarray:
+    """Which comparisons are tested: those at each variant's last step, of the loops that begin at T (or lower)."""
     is_last = cells["step"] == cells.groupby("variant")["step"].transform("max")
-    return (is_last & (cells["start"] == cells["start"].max())).to_numpy()
+    return (is_last & ((cells["start"] == cells["start"].max()) == from_T)).to_numpy()
 
 
 def gap_between(

@@ -87,6 +87,7 @@ def chosen_experiment(root: Path, asked: str | None) -> str:
 def _rows(name: str, root: Path, experiment: str) -> pd.DataFrame:
     from analysis.gap import gaps
     from analysis.measures import measures
+    from analysis.starts import from_T
     from analysis.trajectories import read_confirmation, read_refused, read_trajectories
     from analysis.trials import read_trials
 
@@ -96,7 +97,9 @@ def _rows(name: str, root: Path, experiment: str) -> pd.DataFrame:
     trajectories = read_trajectories(root, confirmation)
     if name == "gap":
         return gaps(trajectories)
-    return trajectories if name == "trajectories" else measures(trajectories, read_refused(root, confirmation))
+    if name == "trajectories":
+        return trajectories
+    return measures(from_T(trajectories), read_refused(root, confirmation))
 
 
 def _run(word: str, root: Path, experiment: str | None) -> Any:

@@ -7,7 +7,7 @@ from planted_experiment import ENDS as ENDS_FROM_T
 from planted_experiment import UNET, plant
 
 from analysis import gap
-from analysis.by_start import gap_by_start, start_figure, start_sentences
+from analysis.by_start import by_start, gap_by_start, start_figure, start_sentences
 from analysis.report import write_report
 from analysis.starts import from_T, with_start
 
@@ -48,12 +48,17 @@ def test_a_loop_is_compared_with_the_baselines_at_the_level_that_it_begins_at():
     assert found["start"].to_dict() == {key: 1 if key[0].endswith("1") else 2 for key in found.index}
 
 
-def test_holms_family_is_that_of_the_loops_from_the_top():
+def test_the_loops_from_the_top_and_those_from_all_lower_levels_are_families_of_holm_by_themselves():
     table = by_hand()
     found, alone = gap.gaps(table), gap.gaps(from_T(table))
     pd.testing.assert_frame_equal(from_T(found), alone)
-    assert found[found["start"] == 1]["p_holm"].isna().all() and alone[alone["step"] == 1]["p_holm"].notna().all()
+    assert alone[alone["step"] == 1]["p_holm"].notna().all() and alone[alone["step"] == 0]["p_holm"].isna().all()
     assert set(from_T(table)["variant"]) == {"unet", "hdn", "direct"}
+    cells, differences = gap.paired(table)
+    lower = ((cells["start"] == 1) & (cells["metric"] == "psnr")).to_numpy()
+    low, high = sorted(gap.p_values(differences[lower]))  # two tests: the smaller p twice, the larger no less
+    of_lower = sorted(found[(found["start"] == 1) & (found["metric"] == "psnr")]["p_holm"])
+    assert of_lower == pytest.approx([min(1, 2 * low), max(min(1, 2 * low), high)])
 
 
 def test_a_table_without_starts_is_one_of_loops_from_the_top():
@@ -68,10 +73,10 @@ def test_a_start_without_scores_of_a_baseline_is_refused():
         gap.gaps(lacking)
 
 
-def rows_of(gaps_db, num_seeds=3, baseline="hdn"):
-    """A planted table: start → (gap, verdict)."""
+def rows_of(gaps_db, num_seeds=3, baseline="hdn", metric="psnr", variant="direct"):
+    """A planted table: start → (gap, verdict); intervals from 0.2 below the gap to 0.3 above."""
     return pd.DataFrame(
-        {"variant": "direct", "start": start, "metric": "psnr", "baseline": name, "gap": value + better}
+        {"variant": variant, "start": start, "metric": metric, "baseline": name, "gap": value + better}
         | {"ci_low": value + better - 0.2, "ci_high": value + better + 0.3, "verdict": verdict}
         | {"num_fovs": 9, "num_seeds": num_seeds}
         for start, (value, verdict) in gaps_db.items()
@@ -79,25 +84,59 @@ def rows_of(gaps_db, num_seeds=3, baseline="hdn"):
     )
 
 
-def test_the_sentence_says_from_which_level_on_a_loop_no_longer_trails():
-    (said,) = start_sentences(rows_of({3: (-6.0, "trails"), 2: (-1.0, "trails"), 1: (0.0, "ties")}))
+def test_the_sentence_says_from_which_levels_a_loop_trails_and_what_is_undecided():
+    (said,) = start_sentences(rows_of({3: (-6.0, "trails"), 2: (-1.0, "trails"), 1: (0.0, "undecided")}))
     assert said == (
-        "direct trails the best baseline when it begins at t = 3 and 2, and no longer from t = 1 down: "
-        "from there it ends 0.00 dB [-0.20, 0.30] above HDN (ties), and 6.00 dB [5.70, 6.20] below HDN from t = 3."
+        "By its intervals, direct trails the best baseline from t = 3 and 2, and is undecided against it "
+        "from t = 1: it ends 6.00 dB below HDN [5.70, 6.20] from t = 3 and 0.00 dB above HDN [-0.20, 0.30] from t = 1."
     )
-    (said,) = start_sentences(rows_of({3: (-6.0, "trails"), 2: (-1.0, "trails"), 1: (-0.9, "trails")}))
+    (said,) = start_sentences(rows_of({3: (-6.0, "trails"), 2: (-1.0, "trails"), 1: (-0.9, "trails")}, baseline="unet"))
     assert said == (
-        "direct trails the best baseline from every level that it begins at: "
-        "it ends 6.00 dB [5.70, 6.20] below HDN from t = 3 and 0.90 dB [0.60, 1.10] below HDN from t = 1."
+        "By its intervals, direct trails the best baseline from every level that it begins at: "
+        "it ends 6.00 dB below the UNet [5.70, 6.20] from t = 3 and 0.90 dB below the UNet [0.60, 1.10] from t = 1."
     )
     (said,) = start_sentences(rows_of({2: (0.1, "undecided"), 1: (0.9, "beats")}))
-    assert said.startswith("direct is not found to trail the best baseline from any level")
-    (said,) = start_sentences(rows_of({3: (-1, "trails"), 2: (0.1, "undecided"), 1: (-1, "trails")}))
-    assert "not when it begins at t = 2, but when it begins at t = 3 and 1" in said
+    assert "direct beats the best baseline from t = 1, and is undecided against it from t = 2: it ends" in said
+    (said,) = start_sentences(rows_of({2: (0.1, "undecided"), 1: (0.0, "undecided")}))
+    assert "direct is undecided against the best baseline from every level that it begins at: it ends" in said
+    tied = rows_of({2: (-6.0, "trails"), 1: (0.0, "ties")}).assign(ci_high=lambda t: t["gap"] + 0.05)
+    (said,) = start_sentences(tied.assign(ci_low=lambda t: t["gap"] - 0.05))
+    assert "direct trails the best baseline from t = 2, and ties with it from t = 1: it ends" in said
     (said,) = start_sentences(rows_of({2: (-6.0, "undecided"), 1: (-1.0, "undecided")}, num_seeds=2))
-    assert said.endswith("with fewer than three seeds it is not decided from which levels it trails.")
+    assert said.startswith("With fewer than three seeds direct is not judged: it ends 6.00 dB below HDN")
+    assert "undecided" not in said and "trails" not in said
+
+
+def test_holms_correction_does_not_turn_the_sentence_upside_down():
+    """From T the largest gap of all, undecided in its larger family; lower ones that pass in theirs."""
+    (said,) = start_sentences(rows_of({3: (-37.4, "undecided"), 2: (-9.0, "trails"), 1: (-3.0, "trails")}))
+    assert said == (
+        "By its intervals, direct trails the best baseline from every level that it begins at: "
+        "it ends 37.40 dB below HDN [37.10, 37.60] from t = 3 and 3.00 dB below HDN [2.70, 3.20] from t = 1. "
+        "Corrected for the number of comparisons, the verdict is undecided from t = 3."
+    )
+
+
+def test_a_level_without_a_finite_end_is_named_before_every_other_is_spoken_of():
+    (said,) = start_sentences(rows_of({3: (np.nan, "undecided"), 2: (-6.0, "trails"), 1: (-1.0, "trails")}))
+    assert said == (
+        "direct comes to no finite end from t = 3. By its intervals, direct trails the best baseline "
+        "from every other level: it ends 6.00 dB below HDN [5.70, 6.20] from t = 2 and 1.00 dB below HDN [0.70, 1.20] "
+        "from t = 1."
+    )
+    (said,) = start_sentences(rows_of({2: (np.nan, "undecided"), 1: (-1.0, "trails")}))
+    assert said.endswith("from every other level: it ends 1.00 dB below HDN [0.70, 1.20] from t = 1.")
     (said,) = start_sentences(rows_of({2: (np.nan, "undecided"), 1: (np.nan, "undecided")}))
     assert said == "direct comes to a finite end from no level."
+
+
+def test_what_is_gain_and_offset_is_told_apart():
+    invariant = rows_of({2: (-11.0, "trails"), 1: (-1.0, "trails")}, metric="psnr_ri")
+    (said,) = start_sentences(rows_of({2: (-37.0, "trails"), 1: (-3.0, "trails")}), invariant)
+    assert said.endswith(
+        "With brightness and contrast forgiven it ends 11.00 dB below HDN [10.70, 11.20] from t = 2 "
+        "and 1.00 dB below HDN [0.70, 1.20] from t = 1."
+    )
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +156,12 @@ def test_the_report_shows_the_gap_by_start(report):
         for start, value in planted.items():
             assert to_unet[name, start] == pytest.approx(value, abs=0.1)
     # 1.2 dB better than the UNet, HDN is the best baseline at every level
-    assert "Direct trails the best baseline when it begins at t = 6, 5, 4 and 3, and no longer from t = 2 down" in page
-    assert "Combine ẑ₀ first trails the best baseline from every level that it begins at" in page
+    assert "direct trails the best baseline from t = 6, 5, 4 and 3, and beats it from t = 2 and 1" in page
+    assert "combine ẑ₀ first trails the best baseline from every level that it begins at" in page
+    assert "Begun at T alone, and not here: " in page and "direct (anchored)" in page
+    invariant = pd.read_csv(report.parent / "figures" / "gap_by_start_ri.csv")
+    assert set(invariant["metric"]) == {"psnr_ri"} and len(invariant) == len(drawn)
+    assert page.count("HDN, range-invariant</td>") == len(LOWER)
 
 
 def test_nothing_but_that_section_speaks_of_lower_starts(report):
@@ -143,6 +186,27 @@ def test_without_lower_starts_there_is_no_such_section():
     assert several[["variant", "start"]].drop_duplicates().to_numpy().tolist() == [["direct", 2], ["direct", 1]]
     (axes,) = start_figure(several).axes
     assert len(axes.containers) == 2, "a line per baseline"
+
+
+def test_loops_that_begin_at_the_top_alone_are_named(tmp_path):
+    table = by_hand()
+    alone = table[table["variant"] == "direct"].assign(variant="residual")
+    found = by_start(gap.gaps(pd.concat([table, alone])), tmp_path)
+    assert found.from_T_alone == ["residual"] and [name for name, _ in found.rows] == ["direct"]
+    assert [(baseline, metric) for baseline, metric, _ in found.rows[0][1]] == [
+        (baseline, metric) for baseline in ("unet", "hdn") for metric in ("psnr", "psnr_ri")
+    ]
+
+
+@pytest.mark.parametrize(("num", "lowest"), [(2, [0, 1]), (3, [0, 1, 2]), (4, [1, 2, 3]), (6, [3, 4, 5])])
+def test_the_lowest_panel_of_every_column_has_its_levels_written_below(num, lowest):
+    variants = ["direct", "combine_z0", "refine_G", "refine_R", "residual", "bridge"][:num]
+    table = pd.concat([rows_of({2: (-1.0, "trails"), 1: (0.0, "ties")}, variant=name) for name in variants])
+    panels = [axes for axes in start_figure(table).axes if axes.axison]
+    assert len(panels) == num
+    labelled = [k for k, axes in enumerate(panels) if axes.get_xlabel()]
+    ticked = [k for k, axes in enumerate(panels) if axes.xaxis.get_tick_params()["labelbottom"]]
+    assert labelled == ticked == lowest
 
 
 def test_a_loop_that_diverged_leaves_the_axes():

@@ -239,6 +239,7 @@ BEGUN = [  # whatever is fitted on the levels up to the start, or sees the laten
     Configuration("residual", match="moments"),
     Configuration("bridge"),
     Configuration("indi"),
+    Configuration("stop"),
     Configuration("bridge", domain="pixels", name="bridge_pixels"),
 ]
 

@@ -58,3 +58,4 @@ def test_a_confirmation_overlays_baselines_and_loops_on_one_metric():
     assert links["steps"].keys == ["confirmation/ab/variants/unet", "confirmation/ab/variants/direct"]
     assert links["steps"].metric == "test/psnr" and "`unet`, `direct`" in text
     assert all(f"(@{name})" in text for name in links)
+    assert "The run of every loop from T has pictures" in text, "those from lower levels have none"

@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
 from studies.tracking.open_run import NOTE
-from studies.tracking.records import track_again, track_confirmation, track_report
+from studies.tracking.records import _overlaid, _params, track_again, track_confirmation, track_report
 from studies.tracking.tracked import is_tracked, note_tracked
 from tests.tracked import client_of, points, runs, tracking
 
@@ -48,6 +48,30 @@ def test_each_mlflow_is_noted_for_itself(tmp_path: Path, monkeypatch: pytest.Mon
     assert is_tracked(folder)
     (tmp_path / "mlflow.db").unlink()
     assert not is_tracked(folder)
+
+
+def test_the_prepared_comparison_is_of_loops_that_iterate_from_the_top() -> None:
+    """The ends that are highest belong to loops that begin lower, and to controls."""
+    ends = {"direct": (3, 3, 20.0), "residual": (3, 3, 24.0), "stop": (3, 3, 25.0), "identity": (3, 3, 26.0)}
+    ends |= {"teacher_forced": (3, 3, 33.0), "direct_from_2": (2, 2, 30.0), "direct_from_1": (1, 1, 40.0)}
+    rows = [
+        {"variant": name, "step": step, "level": start - step, "start": start, "psnr": end - (step + 1 < num)}
+        for name, (start, num, end) in ends.items()
+        for step in range(num)
+    ]
+    rows += [{"variant": "hdn", "step": 3 - t, "level": t, "start": 3, "psnr": 27.0} for t in (3, 2, 1)]
+    rows += [{"variant": "input", "step": 0, "level": 3, "start": 3, "psnr": 9.0}]
+    assert _overlaid(pd.DataFrame(rows)) == (["hdn"], ["residual", "direct"])
+
+
+def test_a_loop_from_a_lower_level_has_the_settings_of_the_loop_from_the_top_and_its_start() -> None:
+    loop = {"name": "combine_z_first", "variant": "combine_z", "alpha": {"kind": "power"}, "lower_starts": True}
+    loops = {"combine_z_first": loop}
+    settings = {"variant": "combine_z", "alpha/kind": "power"}
+    assert _params("combine_z_first", 4, loops) == {**settings, "name": "combine_z_first", "start": 4}
+    assert _params("combine_z_first_from_3", 3, loops) == {**settings, "name": "combine_z_first_from_3", "start": 3}
+    assert _params("teacher_forced", 4, loops) == {"variant": "teacher_forced", "start": 4}
+    assert _params("unet", 4, loops) == {"variant": "unet"}
 
 
 @pytest.mark.slow

@@ -30,6 +30,18 @@ def test_a_table_is_written_in_both_forms_with_the_same_rows(planted, tmp_path, 
     assert f"{len(rows)} rows  {path}" in capsys.readouterr().out
 
 
+def test_measures_are_of_the_loops_from_the_top_and_of_nothing_that_begins_lower(tmp_path):
+    lower = tmp_path / "results"
+    lower.mkdir()
+    plant(lower, seeds=(1, 2, 3), num_fields=8, variants={"direct": ENDS["direct"]}, lower={"direct": {3: -3, 1: 2.0}})
+    out = tmp_path / "measures.csv"
+    assert ask(lower, "table", "measures", "--out", str(out)) == 0
+    methods = set(pd.read_csv(out)["method"])
+    assert {"direct", "unet", "input"} <= methods and not [name for name in methods if "_from_" in name]
+    assert ask(lower, "table", "trajectories", "--out", str(out)) == 0
+    assert "direct_from_3" in set(pd.read_csv(out)["variant"]), "they are there to be left out"
+
+
 def test_a_table_can_be_printed_and_has_a_name_of_its_own_else(planted, tmp_path, capsys, monkeypatch):
     assert ask(planted, "table", "--out", "-") == 0
     printed = capsys.readouterr().out

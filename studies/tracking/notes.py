@@ -66,8 +66,9 @@ def confirmation_note(key: str, one_shot: Sequence[str], loops: Sequence[str]) -
         "What the searches chose, trained again on fresh seeds and scored once on the test fields.\n\n"
         f"**How to compare.** [PSNR at every step of the loop](@steps) of {', '.join(f'`{name}`' for name in names)}, "
         "or [everything about them](@runs). A method of one step is a constant line: its prediction from the haziest "
-        "level; `from_level/…` has what it predicts from every level, with the level as the step. Every loop's run "
-        "has pictures among its artifacts.\n\n"
+        "level; `from_level/…` has what it predicts from every level, with the level as the step. The run of every "
+        "loop from T has pictures among its artifacts. Loops that begin lower (`…_from_3`, parameter `start`) have "
+        "runs of their own: they stand against the baselines at that level, not beside the loops from T.\n\n"
         "[The report](@report)"
     ), links
 

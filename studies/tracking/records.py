@@ -12,7 +12,9 @@ from typing import Any
 import pandas as pd
 from safetensors.numpy import load_file
 
-from analysis.variants import BASELINES, ORACLES, is_variant
+from analysis.facts import NOT_ITERATING
+from analysis.starts import from_T, with_start, without_start
+from analysis.variants import BASELINES, family, is_variant
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store, writing
 from studies.executions import flattened
@@ -117,11 +119,12 @@ def _track_trajectories(
     pictures: Path | None,
     aside: Path,
 ) -> None:
-    """One run per variant and baseline: means over fields and seeds at each step, by the same names, to overlay.
+    """One run per variant, start and baseline: means over fields and seeds at each step, by the same names, to overlay.
 
     What predicts in one step has its prediction from level T at every step of the loop, a constant line; those from
     the other levels are `from_level/…`, with the level as the step.
     """
+    table = with_start(table)
     measures = [name for name in MEASURES if name in table.columns]
     num_steps = int(table["step"].max()) + 1
     written: list[str] = []
@@ -131,7 +134,7 @@ def _track_trajectories(
     for variant, rows in table.groupby("variant", sort=False):
         name = str(variant)
         key = f"{top}/variants/{name}"
-        params = {"variant": name, **flattened(loops.get(name, {}))}
+        params = _params(name, int(rows["start"].max()), loops)
         tags = {"stage": "trajectory", "seed": seeds, **({"mlflow.loggedImages": "True"} if name in written else {})}
         tracker.start(Run(key, name, top, tags, params))
         means = _means(rows, "step", measures)
@@ -148,6 +151,15 @@ def _track_trajectories(
         tracker.end(key, "FINISHED")
 
 
+def _params(name: str, start: int, loops: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings of a loop and the level that it begins at; one from a lower level has those of the loop from T."""
+    if not is_variant(name):
+        return {"variant": name}
+    settings = {key: value for key, value in loops.get(without_start(name, start), {}).items() if key != "lower_starts"}
+    named = {"name": name} if "name" in settings else {}
+    return {"variant": name, **flattened({**settings, **named}), "start": start}
+
+
 def _means(rows: pd.DataFrame, axis: str, measures: Sequence[str]) -> dict[int, dict[str, float]]:
     """Step or level → measure → its mean, where it has one."""
     means = rows.groupby(axis)[list(measures)].mean().to_dict("index")
@@ -155,9 +167,11 @@ def _means(rows: pd.DataFrame, axis: str, measures: Sequence[str]) -> dict[int, 
 
 
 def _overlaid(table: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Names to begin a comparison with: the baselines, and the loops that end highest."""
+    """Names to begin a comparison with: the baselines, and the loops from T that end highest, without the controls."""
+    table = from_T(table)
     names = list(dict.fromkeys(map(str, table["variant"])))
-    rows = table[table["variant"].isin([name for name in names if is_variant(name) and name not in ORACLES])]
+    iterating = [name for name in names if is_variant(name) and family(name) not in NOT_ITERATING]
+    rows = table[table["variant"].isin(iterating)]
     last = rows[rows["step"] == rows.groupby("variant")["step"].transform("max")]
     ends = last.groupby("variant")["psnr"].mean().sort_values(ascending=False)
     loops = [str(name) for name in ends.index[:NUM_OVERLAID]]
