@@ -268,7 +268,11 @@ def test_a_loop_from_a_lower_level_is_that_from_the_top_of_the_series_cut_there(
         rows = table[table["variant"] == f"{one.label}_from_{start}"][same.columns]
         assert len(rows) == 5 * start and (rows["start"] == start).all()
         rows, same = rows.reset_index(drop=True), same.reset_index(drop=True)
-        pd.testing.assert_frame_equal(rows, same, rtol=1e-5, atol=1e-5)
+        coherence = [name for name in rows if name.startswith("coherence_")]  # bands of smooth fields hold hardly any
+        pd.testing.assert_frame_equal(
+            rows[coherence], same[coherence], rtol=1e-4, atol=1e-4
+        )  # power, so rounding shows
+        pd.testing.assert_frame_equal(rows.drop(columns=coherence), same.drop(columns=coherence), rtol=1e-5, atol=1e-5)
         gap = final[f"val/gap_db_{one.label}_from_{start}"]
         assert gap == pytest.approx(of_cut[f"val/gap_db_{one.label}"], abs=1e-6), "the baselines are of its own level"
 
