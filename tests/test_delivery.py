@@ -19,6 +19,8 @@ import psutil
 import pytest
 
 from dehazing.pipeline.lease import Owner
+from studies.tracking import spool
+from studies.tracking.delivering import DeliveryProcess
 from studies.tracking.ledger import Ledger, folder_of
 from studies.tracking.spool import STALE_AFTER_S, Spool
 from studies.tracking.tracker import Run, is_needed
@@ -127,6 +129,21 @@ def test_a_process_that_is_killed_again_and_again_while_a_run_ends_is_no_outage(
     assert len(killed) == 6 and runs(root)["unet"].info.status == "FINISHED"
 
 
+def test_a_process_that_ends_by_itself_is_an_outage_and_says_why(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = DeliveryProcess(root, "lines-smoke")
+    with monkeypatch.context() as broken:
+        broken.setenv("PYTHONHOME", str(root / "absent"))
+        before = set(psutil.Process().children())
+        with pytest.raises(RuntimeError, match=r"has ended with 1: .*\w"):
+            process.deliver(None)
+        assert set(psutil.Process().children()) <= before
+    process.deliver(None)
+    process.close()
+    with pytest.raises(RuntimeError, match="was ended"):
+        process.deliver(None)
+    assert set(psutil.Process().children()) <= before, "none is started after the end"
+
+
 OLD_BOX = {"host": "oldbox", "pid": 77, "started_s": 1700000000.0}
 
 
@@ -194,6 +211,24 @@ def test_what_somebody_else_goes_on_with_is_not_closed_by_a_segment_of_before(ro
     assert {name: run.info.status for name, run in runs(root).items()} == {"unet 0": "RUNNING", "unet 1": "KILLED"}
     assert json.loads(runs(root)["unet 0"].data.tags["owner"]) == asdict(living)
     tracker.close()
+
+
+def test_what_a_dead_writer_left_is_waited_for_on_a_disk_that_is_slow(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = spool.left_behind
+
+    def slow(folder: Path) -> list[Path]:
+        time.sleep(2.0)  # longer than MLflow takes to answer
+        return left(folder)
+
+    assert tracking(root).close() == ""  # makes the database, which takes longer
+    left_by_another_host(root, started("unet/1", int(time.time() * 1000)))
+    monkeypatch.setattr(spool, "left_behind", slow)
+    tracker = tracking(root)
+    assert tracker.flush()
+    assert {name: run.info.status for name, run in runs(root).items()} == {"unet/1": "KILLED"}
+    assert tracker.close() == ""
 
 
 def test_a_server_that_is_killed_in_the_middle_loses_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import asdict
@@ -25,6 +26,7 @@ from studies.tracking.spool import Segment
 CHECKOUT = str(Path(__file__).parents[2])
 NICENESS = 5  # logging makes way for arithmetic
 DEATHS = 5  # of the process in a row, with one segment, before MLflow counts as away
+ENDS_WITHIN_S = 2.0  # of closing its pipe
 
 
 class DeliveryProcess:
@@ -35,6 +37,7 @@ class DeliveryProcess:
         self._words = [sys.executable, "-m", "studies.tracking.delivering", str(root), experiment]
         self._words.append(json.dumps(asdict(Owner.myself())))
         self._process: subprocess.Popen[bytes] | None = None
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115, of the process
         self._num_started = 0
         self._is_closed = False
         self._num_lost_before = 0  # by processes that ended
@@ -51,6 +54,8 @@ class DeliveryProcess:
     def _answer(self, line: bytes) -> dict[str, Any]:
         """What the process says to a line; where it was killed meanwhile a new one is asked, as that is no outage."""
         for _ in range(DEATHS):
+            if self._is_closed:
+                break
             if self._process is None or self._process.poll() is not None:
                 self._start()
             process = self._process
@@ -60,35 +65,43 @@ class DeliveryProcess:
                 process.stdin.flush()
                 answer: dict[str, Any] = json.loads(process.stdout.readline())
                 return answer
-            except (OSError, ValueError):
-                self._end()
-            if self._is_closed:
-                break
-        raise RuntimeError("the process that tells MLflow has ended")
+            except (OSError, ValueError) as error:
+                code, said = self._end()
+                if code > 0:  # it gave up by itself, and would again
+                    raise RuntimeError(f"the process that tells MLflow has ended with {code}: {said}") from error
+        raise RuntimeError("the process that tells MLflow was ended")
 
     def close(self) -> None:
         """End the process, at once: what it was about is delivered again by the next tracker."""
         self._is_closed = True
         self._end()
 
-    def _end(self) -> None:
+    def _end(self) -> tuple[int, str]:
+        """The exit code of the process, negative where it was killed, and the last line that it said."""
         process = self._process
-        if process is not None:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):
-                    assert pipe is not None
-                    pipe.close()
+        if process is None:
+            return 0, ""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0 if self._is_closed else ENDS_WITHIN_S)  # whose pipe is closed is about to end
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                assert pipe is not None
+                pipe.close()
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return process.wait(), lines[-1] if lines else ""
 
     def _start(self) -> None:
         self._num_lost_before = self.num_lost
+        self._stderr.seek(0)
+        self._stderr.truncate()
         self._process = subprocess.Popen(
             [*self._words, "first" if self._num_started == 0 else "again"],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (CHECKOUT, os.environ.get("PYTHONPATH"))))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._stderr,
             start_new_session=True,  # Ctrl-C is for the driver, which ends this one when it is done
         )
         self._num_started += 1

@@ -57,12 +57,12 @@ class Spool:
 
     def prepare(self) -> None:
         """Make the folder and take over; OSError where it cannot be written, to be tried again."""
-        if self._ready:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _at_work.add(self._writer)
-        self._sign.touch()
         with self._lock:
+            if self._ready:
+                return
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _at_work.add(self._writer)
+            self._sign.touch()
             for path in left_behind(self.folder):
                 if path.name.startswith("writer-"):
                     path.unlink(missing_ok=True)
@@ -108,7 +108,8 @@ class Spool:
                 self._finish()
 
     def oldest(self) -> Segment | None:
-        """The oldest segment, None where nothing waits."""
+        """The oldest segment, what dead writers left first; None where nothing waits. OSError as of `prepare`."""
+        self.prepare()
         with self._lock:
             if not self._segments and self._num_open:
                 self._finish()
