@@ -19,7 +19,6 @@ import psutil
 import pytest
 
 from dehazing.pipeline.lease import Owner
-from studies.tracking import spool
 from studies.tracking.delivering import DeliveryProcess
 from studies.tracking.ledger import Ledger, folder_of
 from studies.tracking.spool import STALE_AFTER_S, Spool
@@ -216,15 +215,15 @@ def test_what_somebody_else_goes_on_with_is_not_closed_by_a_segment_of_before(ro
 def test_what_a_dead_writer_left_is_waited_for_on_a_disk_that_is_slow(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = spool.left_behind
+    touch = Path.touch
 
-    def slow(folder: Path) -> list[Path]:
-        time.sleep(2.0)  # longer than MLflow takes to answer
-        return left(folder)
+    def slow(path: Path) -> None:
+        time.sleep(3.0 if path.name.startswith("writer-") else 0.0)  # longer than MLflow takes to answer
+        touch(path)
 
     assert tracking(root).close() == ""  # makes the database, which takes longer
     left_by_another_host(root, started("unet/1", int(time.time() * 1000)))
-    monkeypatch.setattr(spool, "left_behind", slow)
+    monkeypatch.setattr(Path, "touch", slow)
     tracker = tracking(root)
     assert tracker.flush()
     assert {name: run.info.status for name, run in runs(root).items()} == {"unet/1": "KILLED"}
