@@ -7,7 +7,9 @@ import json
 import logging
 import shlex
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +141,11 @@ def _completed(config: dict[str, Any], where: str) -> dict[str, Any]:
     """With Ray's defaults, which are what counts where the file says nothing."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    logging.getLogger("ray").setLevel(logging.ERROR)  # it notes what matters to containers only
+    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        completed: dict[str, Any] = prepare_config(config)
+        with redirect_stdout(StringIO()):  # it warns of what matters to containers only
+            completed: dict[str, Any] = prepare_config(config)
         validate_config(completed)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, AssertionError) as error:
         raise ValueError(f"{where}: {' '.join(str(error).split())}") from error
     return completed
