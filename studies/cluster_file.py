@@ -18,7 +18,7 @@ import yaml
 from dehazing.strict import nearest
 from studies.cluster_aws import check_aws
 from studies.cluster_pins import check_pins
-from studies.cluster_safety import check_mounts, check_start, check_token
+from studies.cluster_safety import check_key, check_mounts, check_start, check_token
 
 # Ray's schema lets anything pass below `provider`; these are the keys that its code reads
 PROVIDER_KEYS = {
@@ -29,6 +29,7 @@ PROVIDER_KEYS = {
     ],
     "local": ["type", "head_ip", "worker_ips", "external_head_ip", "use_internal_ips", "disable_node_updaters"],
 }
+PLACEHOLDER = "CHANGE-ME"
 
 
 def add_check_cluster(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +51,9 @@ def check_cluster(arguments: argparse.Namespace) -> int:
         unseen = "whether the machines answer and share a folder"
     print(f"{path} is fine: keys and values ({by}), versions (constraints.txt), mounts, token, dashboard, ports")
     print(f"not checked: {unseen}")
+    unchanged = [key for key, value in config.items() if PLACEHOLDER in json.dumps(value)]
+    if unchanged:
+        print(f"to change:   {PLACEHOLDER} still stands in {', '.join(unchanged)}")
     print(f"start it:    {start}")
     return 0
 
@@ -77,6 +81,7 @@ def check(path: Path) -> dict[str, Any]:
         check_aws(completed, where)
     check_pins(completed, where)
     check_mounts(completed, where)
+    check_key(completed, where)
     check_token(completed, where)
     check_start(completed, where)
     return completed

@@ -26,6 +26,15 @@ def check_mounts(config: Mapping[str, Any], where: str) -> None:
             raise ValueError(f"{where}: the source of `file_mounts.{remote}` must exist, but {local} does not{how}.")
 
 
+def check_key(config: Mapping[str, Any], where: str) -> None:
+    """ValueError where the file names a key for SSH that is not here; without a name Ray makes one on AWS."""
+    key = config["auth"].get("ssh_private_key")
+    if key is not None and not Path(key).expanduser().is_file():
+        raise ValueError(f"{where}: `auth.ssh_private_key` must be a file, but {key} is none.")
+    if config["provider"]["type"] == "local" and not config["auth"].get("ssh_user"):
+        raise ValueError(f"{where}: `auth.ssh_user` must say who logs in on the machines, but is missing.")
+
+
 def check_token(config: Mapping[str, Any], where: str) -> None:
     """ValueError where a node would start without asking for the token, or without having one."""
     if TOKEN not in config["file_mounts"]:

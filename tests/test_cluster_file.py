@@ -30,6 +30,8 @@ def at_home_with_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     token.parent.mkdir(parents=True)
     token.touch(mode=0o600)
     token.write_text("0123")
+    (tmp_path / "home" / ".ssh").mkdir()
+    (tmp_path / "home" / ".ssh" / "id_ed25519").touch(mode=0o600)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(ROOT)
     return token
@@ -56,7 +58,8 @@ def swap(config: dict[str, Any], key: str, old: str, new: str) -> None:
 def test_the_shipped_files_are_right(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-cluster", name]) == 0
     out, err = capsys.readouterr()
-    assert err == "" and out.startswith(f"{name} is fine: keys and values (Ray ") and out.count("\n") == 3
+    assert err == "" and out.startswith(f"{name} is fine: keys and values (Ray ") and out.count("\n") == 4
+    assert "to change:   CHANGE-ME still stands in " in out
     assert f"start it:    {'RAY_UP_enable_autoscaler_v2=0 ' * ('local' in name)}ray up {name}\n" in out
 
 
@@ -204,6 +207,8 @@ def test_a_mistake_is_refused_by_one_sentence(mistake: str, tmp_path: Path, caps
             "`max_workers` must be 3, as worker_ips, but is 2",
         ),
         (lambda c: c.update(available_node_types=AWS["available_node_types"]), "must not be there with the local"),
+        (lambda c: c["auth"].update(ssh_private_key="~/.ssh/none"), "must be a file, but ~/.ssh/none is none"),
+        (lambda c: c["auth"].pop("ssh_user"), "`auth.ssh_user` must say who logs in on the machines, but is missing"),
         (lambda c: c.pop("worker_start_ray_commands"), "RAY_AUTH_MODE=token before `ray start`, but it is not set"),
     ],
 )
