@@ -271,6 +271,13 @@ def test_the_scripts_are_bash(path: Path) -> None:
     assert "set -euo pipefail" in path.read_text()
 
 
+@pytest.mark.parametrize("config", [AWS, LOCAL], ids=FILES)
+def test_the_commands_are_bash(config: dict[str, Any]) -> None:
+    commands = [command for key in config if key.endswith("_commands") for command in config[key]]
+    done = subprocess.run(["bash", "-n"], input="\n".join(commands), capture_output=True, text=True, check=False)
+    assert len(commands) > 8 and done.returncode == 0, done.stderr
+
+
 def test_the_workers_may_do_no_more_than_use_the_bucket() -> None:
     head, worker = (json.loads((ROOT / "cluster" / f"{who}-policy.json").read_text()) for who in ("head", "worker"))
     actions = [action for statement in worker["Statement"] for action in statement["Action"]]
