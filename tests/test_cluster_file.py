@@ -115,6 +115,10 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda c: c.update(setup_commands="true"),
         "`setup_commands` must be of type array",
     ),
+    "a number for a path": (
+        lambda c: c["file_mounts"].update({"~/setup/cluster": 3}),
+        "`file_mounts.~/setup/cluster` must be of type string, but is 3",
+    ),
     "a provider that is none": (
         lambda c: c["provider"].update(type="awz"),
         "`provider.type` must be aws or local, but is 'awz'",
