@@ -30,6 +30,19 @@ def test_a_study_says_its_question_its_best_trial_and_which_trials_to_compare():
     assert "8 complete, 1 pruned" in text
 
 
+def test_a_studys_view_has_what_it_asks_about_and_what_every_trial_has():
+    study = searched()
+    text, links = study_note(STUDY, study.trials, SEARCH)
+    view = links["view"].view
+    assert links["view"].keys == [SEARCH] and "[The saved view `degrader`](@view)" in text
+    assert "lambda_cyc" in view.params and view.metrics == ["val/psnr_direct"] and not view.is_ascending
+    assert not [name for name in view.params if name.startswith("nuisance/")]
+    complete = [trial.params for trial in study.trials if trial.value is not None]
+    assert all(len({str(params[name]) for params in complete}) > 1 for name in view.params)
+    study.add_trial(optuna.trial.create_trial(value=1.0))  # of before: it has none of the parameters
+    assert "view" not in study_note(STUDY, study.trials, SEARCH)[1]
+
+
 def test_of_many_trials_the_best_are_compared_and_a_study_that_begins_has_its_question_alone():
     study = optuna.create_study(direction="minimize")
     assert study_note(STUDY, study.trials, SEARCH) == ("**Question.** Which degrader?\n\nNo trial has begun.", {})
