@@ -103,7 +103,8 @@ def page_html(page: Page) -> str:
         how_far=page.how_far,
         where=page.where,
         setting=page.setting,
-        chosen=[_choice(study, choice) for study, choice in page.confirmation.get("chosen", {}).items()],
+        chosen=_choices(page),
+        methods=in_reading_order(page.trajectories["variant"]),
         states=page.trials.groupby(["study", "state"]).size().unstack(fill_value=0).to_dict("index"),
         time=page.time,
         samples=page.samples,
@@ -154,10 +155,16 @@ def _setting(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _choice(study: str, choice: Mapping[str, Any]) -> tuple[str, Any, str, Mapping[str, Any]]:
-    values = choice["value"] if isinstance(choice["value"], list) else [choice["value"]]
-    settings = choice.get("params") or choice.get("config") or {}
-    return study, choice["number"], ", ".join(f"{value:.3f}" for value in values), settings
+def _choices(page: Page) -> list[tuple[str, Any, str, Mapping[str, Any], str]]:
+    """Study, the number of the trial chosen, its objective as text, its settings, and MLflow's id of its run or ""."""
+    runs = page.trials.dropna(subset=["mlflow_run_id"]).set_index(["study", "number"])["mlflow_run_id"].to_dict()
+    found = []
+    for study, choice in page.confirmation.get("chosen", {}).items():
+        values = choice["value"] if isinstance(choice["value"], list) else [choice["value"]]
+        settings = choice.get("params") or choice.get("config") or {}
+        value = ", ".join(f"{value:.3f}" for value in values)
+        found.append((study, choice["number"], value, settings, runs.get((study, choice["number"]), "")))
+    return found
 
 
 def _inlined(path: Path) -> str:

@@ -2,11 +2,13 @@
 
 import pandas as pd
 import pytest
-from planted_experiment import CLASSICAL, ENDS, HDN, plant
+from planted_experiment import CLASSICAL, ENDS, EXPERIMENT, HDN, plant
 from report_page import Page
 
 from analysis.gap import COLUMNS
 from analysis.report import gap_table, write_report
+from analysis.trajectories import read_confirmation
+from analysis.variants import title
 from studies.__main__ import main
 
 CEILINGS = ("ceiling_truth", "ceiling_frame")
@@ -99,6 +101,17 @@ def test_both_questions_every_step_and_what_can_be_detected_are_there(written):
     assert "the best of 2 trials promised val/psnr 31.90 on validation" in parsed.text
     answers = pd.read_csv(page.parent / "verdicts.csv")
     assert set(answers["question"]) == {"fidelity", "blur: power", "blur: detail"} and len(answers) == 6
+
+
+def test_every_number_has_the_run_behind_it_named(written):
+    root, page, parsed = written
+    chosen = read_confirmation(root, EXPERIMENT)["chosen"]
+    trials = pd.read_parquet(page.parent / "trials.parquet").set_index(["study", "number"])["mlflow_run_id"].dropna()
+    ids = [trials.get((study, choice["number"])) for study, choice in chosen.items()]
+    assert any(ids) and all(run in parsed.text for run in ids if run)
+    _, _, names = parsed.text.partition("What the run of each row is called")
+    for name in (*ENDS, *CLASSICAL, "unet", "nafnet", "hdn", "input"):
+        assert f"{title(name)} {name} " in names, name
 
 
 def test_too_few_trials_to_tell_which_setting_moves_anything_is_said(written):
