@@ -60,13 +60,16 @@ def test_the_gap_table_has_every_variant_step_and_baseline(written):
 def test_the_page_needs_nothing_from_outside(written):
     _, page, parsed = written
     assert all(
-        link.startswith(("data:image/png;base64,", "figures/", "gap.csv", "measures.csv", "path.csv", "tr", *TABLES))
+        link.startswith(
+            ("#", "data:image/png;base64,", "figures/", "gap.csv", "measures.csv", "path.csv", "tr", *TABLES)
+        )
         for link in parsed.links
     )
     assert not {"link", "iframe"} & set(parsed.tags)
     assert "url(" not in page.read_text() and "@import" not in page.read_text()
     for link in parsed.links:
-        assert link.startswith("data:") or (page.parent / link).exists(), link
+        within = link.startswith("#") and f'id="{link[1:]}"' in page.read_text(encoding="utf-8")
+        assert within or link.startswith("data:") or (page.parent / link).exists(), link
 
 
 def test_pictures_have_alternatives_and_tables_are_there(written):
@@ -165,9 +168,14 @@ def test_where_the_gap_sits_is_said_and_shown(written):
     assert "None of 28 ways to iterate lies on it" in parsed.text and "Every point of the plane" in parsed.text
 
 
-def test_the_gate_stands_above_everything_else_and_the_groups_below(written):
+def test_the_gate_and_both_verdicts_stand_above_everything_else_and_the_groups_below(written):
     _, page, parsed = written
     first = page.read_text(encoding="utf-8").partition("<figure>")[0]
+    answers = pd.read_csv(page.parent / "verdicts.csv")
+    of_blur = answers[(answers["question"] == "blur: power") & (answers["variant"] == "direct_blind")].iloc[0]
+    blur = " ".join(first.split('<p id="blur">')[1].split("<a")[0].split())
+    assert blur.startswith(f"And blur: direct (blind) misses {100 * (1 - of_blur['value']):.0f} % of the power at 0.")
+    assert f"({of_blur['verdict']}). So " in blur, "the second headline, beside that of fidelity"
     assert "The gate holds: Dec(E(x₀)) of the noise-free x₀ lies +14.3 dB [" in first
     assert "Every group is used. Most lies outside in z1 at level 6: 6.2 %." in parsed.text
     numbers = pd.read_csv(page.parent / "figures" / "latent_space.csv")

@@ -16,7 +16,7 @@ from studies.tracking.tracker import Link
 from studies.tracking.views import View
 
 MOST = 60  # runs side by side on one page, and in one address
-SENTENCES = ("headline", "because")  # class or id of the paragraphs of the report that say what came out
+SENTENCES = ("headline", "blur", "because")  # class or id of the paragraphs of the report that say what came out
 
 
 def study_note(study: Study, trials: Sequence[FrozenTrial], search: str) -> tuple[str, dict[str, Link]]:
