@@ -16,25 +16,24 @@ from dehazing.strict import nearest
 from studies import asking
 from studies.recorded import find
 
-TABLES = ("trials", "trajectories", "gap", "measures")
+TABLES = ("trials", "trajectories", "gap", "measures")  # worked out anew; the others are as the report has them
 WITHOUT_MEANING = ("seconds", "device", "num_threads")  # of a trial's final metrics: not what was asked
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
     """Options of `table`."""
-    parser.add_argument("table", nargs="?", default="trials", help=f"{', '.join(TABLES)}; default: trials")
+    what = f"{', '.join(TABLES)}, or any that lies as CSV in the report's folder or its figures; default: trials"
+    parser.add_argument("table", nargs="?", default="trials", help=what)
     asking.add_experiment(parser)
     parser.add_argument("--format", choices=("parquet", "csv"), default="csv", help="default: csv")
     parser.add_argument("--out", metavar="FILE", help="default: EXPERIMENT-TABLE.FORMAT here; - prints it as CSV")
 
 
 def table(arguments: argparse.Namespace) -> int:
-    """Write one table of an experiment as it stands now, confirmed or not, to a file or to the terminal."""
-    if arguments.table not in TABLES:
-        raise ValueError(
-            f"A table is one of {', '.join(TABLES)}, but got {arguments.table!r}; the nearest is "
-            f"`{nearest(arguments.table, TABLES)}`."
-        )
+    """Write one table of an experiment, to a file or to the terminal.
+
+    Those of TABLES as the experiment stands now, the trials of one that was not confirmed, too.
+    """
     root = arguments.storage.expanduser().resolve()
     name = chosen_experiment(root, arguments.experiment)
     rows = _rows(arguments.table, root, name)
@@ -84,6 +83,12 @@ def chosen_experiment(root: Path, asked: str | None) -> str:
     return asked or found[0]
 
 
+def _reported(folder: Path) -> dict[str, Path]:
+    """The tables of a report's folder by their names, those beside the page before those behind its figures."""
+    found = [*sorted(folder.glob("*.csv")), *sorted(folder.glob("figures/*.csv"))]
+    return {path.stem: path for path in reversed(found) if path.stem not in TABLES}
+
+
 def _rows(name: str, root: Path, experiment: str) -> pd.DataFrame:
     from analysis.gap import gaps
     from analysis.measures import measures
@@ -91,6 +96,15 @@ def _rows(name: str, root: Path, experiment: str) -> pd.DataFrame:
     from analysis.trajectories import read_confirmation, read_refused, read_trajectories
     from analysis.trials import read_trials
 
+    if name not in TABLES:
+        reported = _reported(root / experiment / "report")
+        if name not in reported:
+            missing = "" if reported else "; `python -m studies report` writes more"
+            raise ValueError(
+                f"A table of {experiment} is one of {', '.join((*TABLES, *sorted(reported)))}{missing}, but got "
+                f"{name!r}; the nearest is `{nearest(name, (*TABLES, *reported))}`."
+            )
+        return pd.read_csv(reported[name], low_memory=False)
     if name == "trials":
         return read_trials(root, experiment)
     confirmation = read_confirmation(root, experiment)

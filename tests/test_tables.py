@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from planted_experiment import ENDS, EXPERIMENT, plant
 
+from analysis.report import write_report
 from studies.__main__ import main
 
 
@@ -28,6 +29,34 @@ def test_a_table_is_written_in_both_forms_with_the_same_rows(planted, tmp_path, 
     rows = pd.read_csv(path) if kind == "csv" else pd.read_parquet(path)
     assert len(rows) == (num or len(rows)) > 0
     assert f"{len(rows)} rows  {path}" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    root = tmp_path_factory.mktemp("reported")
+    return root, write_report(root, plant(root, seeds=(1, 2, 3), num_fields=4)).parent
+
+
+def test_every_table_of_the_report_has_its_name_in_both_forms(reported, tmp_path):
+    root, folder = reported
+    beside, behind = ({path.stem: path for path in folder.glob(f"{where}*.csv")} for where in ("", "figures/"))
+    assert {"verdicts", "blur", "place", "promised", "importance"} <= set(beside) and "plane" in behind
+    anew = {"gap", "measures"}
+    for name, path in {name: path for name, path in (behind | beside).items() if name not in anew}.items():
+        out = tmp_path / name
+        assert ask(root, "table", name, "--out", str(out)) == 0
+        assert out.read_text() == path.read_text(), name
+        assert ask(root, "table", name, "--format", "parquet", "--out", str(out)) == 0
+        pd.testing.assert_frame_equal(pd.read_parquet(out), pd.read_csv(path), check_dtype=False)
+
+
+def test_a_table_that_the_report_lacks_is_refused_by_naming_the_nearest_of_all(reported, planted, capsys):
+    root, _ = reported
+    assert ask(root, "table", "verdict") == 2
+    error = capsys.readouterr().err
+    assert "gap" in error and "the nearest is `verdicts`" in error and error.count("\n") == 1
+    assert ask(planted, "table", "verdicts") == 2
+    assert "`python -m studies report` writes more, but got 'verdicts'" in capsys.readouterr().err
 
 
 def test_measures_are_of_the_loops_from_the_top_and_of_nothing_that_begins_lower(tmp_path):
