@@ -68,7 +68,7 @@ def write_report(root: Path | str, experiment: str) -> Path:
         blind = chosen_is_blind(confirmation)
         drawn = draw(trajectories, one_step, images, folder / "figures", blind, samples, space)
         drawn |= draw_spectra(trajectories, gap, folder / "figures", blind)
-        reasons = why(root, confirmation, gap, trajectories, folder / "figures")
+        reasons = why(root, confirmation, gap, trajectories, folder)
         drawn |= reasons.drawn if reasons else {}
         starts = by_start.by_start(gap_of_all_starts, folder / "figures")
         drawn |= starts.drawn if starts else {}

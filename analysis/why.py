@@ -36,16 +36,21 @@ class Why(NamedTuple):
 def why(
     root: Path | str, confirmation: Confirmation, gap: pd.DataFrame, trajectories: pd.DataFrame, folder: Path
 ) -> Why | None:
-    """Reads the stage's tables and draws its figures into a folder; None where the stage was not run."""
+    """Reads the stage's tables, draws its figures into folder/figures and writes knowable.csv into the report's folder.
+
+    None where the stage was not run.
+    """
     table = attribution.read_attribution(root, confirmation)
     if not len(table):
         return None
     growth = growth_means(attribution.read_attribution(root, confirmation, "growth"))
     knowable = attribution.read_knowable(root, confirmation)
-    shared = shares(table)
+    if len(knowable):
+        knowable.to_csv(folder / "knowable.csv", index=False)
+    shared, to = shares(table), folder / "figures"
     drawn = {
-        "attribution": figures.write(shares_figure(shared), shared, folder, "attribution"),
-        "error_growth": figures.write(growth_figure(growth), growth, folder, "error_growth"),
+        "attribution": figures.write(shares_figure(shared), shared, to, "attribution"),
+        "error_growth": figures.write(growth_figure(growth), growth, to, "error_growth"),
     }
     variant = "direct" if "direct" in set(table["variant"]) else str(table["variant"].iloc[0])
     of_encoder = table[(table["what"] == "share") & (table["module"] == "E") & (table["level"] == WHOLE)]

@@ -174,25 +174,29 @@ def parquet(table):
     return buffer.getvalue()
 
 
+def add_attribution(root, name, num_fields):
+    """Publishes a planted attribution at T = 3 of every seed that a planted experiment was confirmed with."""
+    levels = {"E": {3: 0.1}, "R": {3: 0.1, 2: 0.05, 1: 0.05}, "G": {2: 0.5, 1: 0.2}}
+    path = root / name / "confirm.json"
+    confirmation = json.loads(path.read_text())
+    addresses = {str(seed): f"attribution/{seed:016x}" for seed in confirmation["seeds"]}
+    for seed, address in addresses.items():
+        files = {
+            "attribution.parquet": parquet(planted(int(seed), levels=levels, num_fields=num_fields)),
+            "growth.parquet": parquet(growth(levels=(3, 2, 1))),
+            "knowable.json": json.dumps(knowable()).encode(),
+        }
+        Store(root).publish(address, files)
+    confirmation["stages"]["attribution"] = addresses
+    path.write_text(json.dumps(confirmation))
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """Of an experiment with three seeds at T = 3, and the report's folder."""
     root = tmp_path_factory.mktemp("results")
-    levels = {"E": {3: 0.1}, "R": {3: 0.1, 2: 0.05, 1: 0.05}, "G": {2: 0.5, 1: 0.2}}
     name = plant(root, seeds=SEEDS, T=3, num_fields=4, variants={"direct": 24.8, "residual": 31.0, "stop": 31.5})
-    addresses = {}
-    for seed in SEEDS:
-        addresses[str(seed)] = f"attribution/{seed:016x}"
-        files = {
-            "attribution.parquet": parquet(planted(seed, levels=levels, num_fields=4)),
-            "growth.parquet": parquet(growth(levels=(3, 2, 1))),
-            "knowable.json": json.dumps(knowable()).encode(),
-        }
-        Store(root).publish(addresses[str(seed)], files)
-    path = root / name / "confirm.json"
-    confirmation = json.loads(path.read_text())
-    confirmation["stages"]["attribution"] = addresses
-    path.write_text(json.dumps(confirmation))
+    add_attribution(root, name, num_fields=4)
     return root, name, write_report(root, name)
 
 
@@ -212,6 +216,9 @@ def test_the_report_says_it_below_the_gate_with_figures_and_their_data(page):
     rows = knowable_rows(read_knowable(root, confirmation))
     assert rows[0] == ("pixels", "x₀ alone", "best linear filter", ["90", "90"])
     assert ("latents", "x₀ alone", "trained regressor", ["92", "92"]) in rows and len(rows) == 8
+    assert 'href="knowable.csv"' in text
+    beside = pd.read_csv(path.parent / "knowable.csv")
+    assert knowable_rows(beside) == rows and set(beside["seed"]) == set(SEEDS)
 
 
 def test_without_the_stage_there_is_nothing_to_tell(page):
