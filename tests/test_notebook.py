@@ -8,7 +8,9 @@ import pytest
 from nbclient import NotebookClient
 from planted_experiment import plant
 from test_which_setting import SPACE, planted
+from test_why import add_attribution
 
+from analysis.attribution import WHOLE
 from analysis.report import write_report
 
 ANALYSIS = Path(__file__).resolve().parent.parent / "analysis"
@@ -25,9 +27,12 @@ def test_a_notebook_is_stored_without_outputs(path):
 def tables(tmp_path_factory):
     """A folder with nothing but a report's tables."""
     root = tmp_path_factory.mktemp("results")
-    page = write_report(root, plant(root, T=3, num_fields=4))
+    name = plant(root, T=3, num_fields=4)
+    add_attribution(root, name, num_fields=4)
+    page = write_report(root, name)
     alone = tmp_path_factory.mktemp("alone")
-    for name in ("gap.csv", "trajectories.parquet", "trials.parquet"):
+    (alone / "figures").mkdir()
+    for name in ("gap.csv", "trajectories.parquet", "trials.parquet", "figures/attribution.csv"):
         (page.parent / name).rename(alone / name)
     return alone
 
@@ -52,9 +57,22 @@ def tables_shown(outputs):
 @pytest.mark.slow
 def test_where_iteration_trails_runs_on_the_tables(tables, tmp_path, monkeypatch):
     outputs = outputs_of("where_iteration_trails", tables, tmp_path, monkeypatch)
-    assert num_pictures(outputs) == 2
+    assert num_pictures(outputs) == 3
     assert any("the source's loop" in output.get("text", "") for output in outputs)
-    assert any("direct" in shown for shown in tables_shown(outputs))
+    gaps, shares = tables_shown(outputs)
+    assert "direct" in gaps
+    known = pd.read_csv(tables / "figures" / "attribution.csv")
+    known = known[(known["level"] == WHOLE) & (known["part"] == "error")].set_index("module")["share"]
+    assert set(known.index) == {"E", "R", "G"} and all(f">{100 * share:.0f} [" in shares for share in known)
+
+
+@pytest.mark.slow
+def test_where_iteration_trails_says_where_a_report_has_no_attribution(tables, tmp_path, monkeypatch):
+    for name in ("gap.csv", "trajectories.parquet"):
+        (tmp_path / name).symlink_to(tables / name)
+    outputs = outputs_of("where_iteration_trails", tmp_path, tmp_path, monkeypatch)
+    assert num_pictures(outputs) == 2
+    assert any("This report has no attribution" in output.get("text", "") for output in outputs)
 
 
 @pytest.mark.slow
