@@ -13,7 +13,7 @@ from analysis.detect import detectable_gaps, detectable_sentence
 from analysis.promised import promised, promised_sentences
 from analysis.trajectories import Confirmation, chosen_is_blind
 from analysis.variants import BASELINES, ordered
-from analysis.verdicts import Headline, headlines, overall, verdicts
+from analysis.verdicts import Headline, blur_sentence, headlines, overall, verdicts
 
 Step = Mapping[str, Any]  # a row of the gap table
 
@@ -22,6 +22,7 @@ class HowFar(NamedTuple):
     """What the page shows."""
 
     headlines: list[Headline]
+    blur: str  # the second headline
     overall: str
     every: list[tuple[str, list[tuple[str, dict[int, Step]]]]]  # baseline → variant → level → gap in PSNR
     promised: list[str]
@@ -46,7 +47,9 @@ def how_far(
     for name, table in (("blur", of_blur), ("verdicts", answers), ("promised", kept), ("detectable", able)):
         table.to_csv(folder / f"{name}.csv", index=False)
     said = headlines(answers, upper_range(passband))
-    return HowFar(said, overall(said), every_step(gap), promised_sentences(kept), detectable_sentence(able))
+    return HowFar(
+        said, blur_sentence(said), overall(said), every_step(gap), promised_sentences(kept), detectable_sentence(able)
+    )
 
 
 def every_step(gap: pd.DataFrame) -> list[tuple[str, list[tuple[str, dict[int, Step]]]]]:

@@ -79,7 +79,8 @@ def write_report(root: Path | str, experiment: str) -> Path:
         setting = which_setting(root, experiment, confirmation, trials, folder)
         final_step = int(gap["step"].max())
         rows = {metric: gap_rows(gap, final_step, trajectories, metric) for metric in ("psnr", "psnr_ri")}
-        said = [facts.headline(rows["psnr"], rows["psnr_ri"], blind), *([reasons.sentence] if reasons else [])]
+        said = [facts.headline(rows["psnr"], rows["psnr_ri"], blind)]
+        said += [text for text in (far.blur, reasons.sentence if reasons else "") if text]
         (folder / "summary.md").write_text(
             summary(confirmation, rows["psnr"], rows["psnr_ri"], trajectories, said, blind), encoding="utf-8"
         )

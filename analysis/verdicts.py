@@ -93,6 +93,15 @@ def overall(said: Sequence[Headline]) -> str:
     return "So some of the detail is sharper and some is not, or more power is there than agrees with the truth."
 
 
+def blur_sentence(said: Sequence[Headline]) -> str:
+    """The second headline: what power the source's loop misses, and what that comes to; "" where nobody measured it."""
+    of_power = next((headline for headline in said if headline.question == "blur: power"), None)
+    if of_power is None:
+        return ""
+    conclusion = overall(said)
+    return f"And blur: {of_power.text.rstrip('.')} ({of_power.verdict}); {conclusion[:1].lower()}{conclusion[1:]}"
+
+
 def _apart(
     gap: float, low: float, high: float, unit: str, digits: int, more: str = "higher", less: str = "lower"
 ) -> str:

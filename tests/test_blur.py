@@ -10,7 +10,7 @@ from planted_experiment import ENDS, evaluation, plant
 from analysis.blur import blur_gaps, read_passband, upper_bands, upper_range, with_blur
 from analysis.gap import COLUMNS, gaps
 from analysis.trajectories import read_confirmation
-from analysis.verdicts import headlines, overall, verdicts
+from analysis.verdicts import blur_sentence, headlines, overall, verdicts
 from dehazing.pipeline.store import Store
 
 
@@ -95,6 +95,8 @@ def test_what_is_sharper_but_less_faithful_is_said_to_be_so():
     assert overall(three) == "So iterating is sharper than every baseline here."
     _, mixed = said(table(power=(0.6, 0.9), frc_px=(3.0, 4.0)))
     assert "more power is there than agrees" in overall(mixed)
+    both = blur_sentence(mixed)
+    assert both.startswith("And blur: direct misses 10 % of the power at") and "(beats); so some of the detail" in both
 
 
 def test_a_series_without_the_truth_has_no_frc_and_one_without_spectra_no_verdict_on_blur():
@@ -103,7 +105,7 @@ def test_a_series_without_the_truth_has_no_frc_and_one_without_spectra_no_verdic
     bare = table().drop(columns=["frc_px", "power_2"])
     assert not len(blur_gaps(with_blur(bare)))
     _, only = said(bare)
-    assert [one.question for one in only] == ["fidelity"] and overall(only) == ""
+    assert [one.question for one in only] == ["fidelity"] and overall(only) == "" == blur_sentence(only)
 
 
 def test_a_loop_that_diverged_is_undecided():

@@ -175,7 +175,7 @@ def test_the_gate_and_both_verdicts_stand_above_everything_else_and_the_groups_b
     of_blur = answers[(answers["question"] == "blur: power") & (answers["variant"] == "direct_blind")].iloc[0]
     blur = " ".join(first.split('<p id="blur">')[1].split("<a")[0].split())
     assert blur.startswith(f"And blur: direct (blind) misses {100 * (1 - of_blur['value']):.0f} % of the power at 0.")
-    assert f"({of_blur['verdict']}). So " in blur, "the second headline, beside that of fidelity"
+    assert f"({of_blur['verdict']}); so " in blur, "the second headline, beside that of fidelity"
     assert "The gate holds: Dec(E(x₀)) of the noise-free x₀ lies +14.3 dB [" in first
     assert "Every group is used. Most lies outside in z1 at level 6: 6.2 %." in parsed.text
     numbers = pd.read_csv(page.parent / "figures" / "latent_space.csv")

@@ -54,6 +54,17 @@ def test_it_says_the_sentence_of_the_page_and_what_was_measured(report):
     assert text.splitlines()[0].replace("'", "&#39;") in page
 
 
+def test_it_says_the_verdict_on_blur_after_that_on_fidelity(report):
+    fidelity, blur, below = (report / "summary.md").read_text().split("\n\n", 2)
+    answers = pd.read_csv(report / "verdicts.csv").set_index(["question", "variant"])
+    found = answers.loc[("blur: power", "direct_blind")]
+    assert "dB below the UNet" in fidelity and below.startswith("![")
+    assert blur.startswith(f"And blur: direct (blind) misses {100 * (1 - found['value']):.0f} % of the power at 0.")
+    assert f"({found['verdict']}); so " in blur and blur.endswith(".") and blur.count("; ") == 1
+    page = re.sub(r"\s+", " ", (report / "index.html").read_text())
+    assert blur in page, "in the page's words"
+
+
 def test_a_readme_takes_it_over_and_twice_is_once(report, readme):
     figure = readme.parent / "docs" / "shown.png"
     figure.parent.mkdir()
