@@ -57,6 +57,9 @@ def test_the_report_opens_without_an_error_or_a_request_and_fits_its_window(brow
     assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
     assert page.evaluate("[...document.images].filter((image) => image.checkVisibility()).length") >= 10
     assert "The best of 28 ways to iterate" in page.inner_text("main")
+    roles, labels = zip(*page.evaluate(f"{FOCUSABLE}.map((one) => [one.role, one.ariaLabel])"), strict=True)
+    assert set(roles) == {"region"}, "what scrolls and takes the focus is a landmark"
+    assert all(labels) and len(set(labels)) == len(labels), "with a name of its own"
     ink, ground = page.evaluate(
         "(({color, backgroundColor}) => [color, backgroundColor])(getComputedStyle(document.body))"
     )
@@ -208,6 +211,7 @@ def test_the_descriptions_in_mlflow_lead_to_the_comparisons(browser, written, mo
         page.close()
 
 
+FOCUSABLE = "[...document.querySelectorAll('.scroll, [tabindex]')]"
 PLOT = "(document.querySelector('.js-plotly-plot')?.data ?? [])"
 AXES = f"new Map(({PLOT}[0]?.dimensions ?? []).map((axis) => [axis.label, Array.from(axis.values)]))"
 LINES = f"new Map({PLOT}.map((line) => [line.name, [Array.from(line.x ?? []), Array.from(line.y ?? [])]]))"
