@@ -8,8 +8,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from studies.scale import Scale
+from trainables import node
+
 CODE = Path(__file__).resolve().parents[1]
 LOOK_EVERY_S = 5.0
+ANSWERS_WITHIN_S = 120.0  # of a node, which first unpacks the code
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",  # of a local Ray; since 2.59 it would write a token into the home folder
@@ -26,8 +30,12 @@ QUIET = {
 }
 
 
-def start(num_parallel: int | None, num_cpus: int, num_gpus: float, verbose: bool) -> int:
-    """Start or join Ray, and return how many trials run side by side."""
+def start(scale: Scale, verbose: bool, place: str) -> int:
+    """Start or join Ray, and return how many trials run side by side.
+
+    place: of the store. ValueError where there is no room for a trial, or a node of a cluster differs from this host.
+    """
+    num_cpus, num_gpus = scale.num_cpus, scale.num_gpus
     for name, value in QUIET.items():
         if name != "RAY_AUTH_MODE" or not os.environ.get("RAY_ADDRESS"):
             os.environ.setdefault(name, value)
@@ -45,6 +53,7 @@ def start(num_parallel: int | None, num_cpus: int, num_gpus: float, verbose: boo
                 | {"OMP_NUM_THREADS": str(num_cpus)},
             }
             ray.init(runtime_env=environment, **common)
+            check_nodes(place)
         else:
             paths = [str(CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
             os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # inherited by the workers
@@ -60,7 +69,29 @@ def start(num_parallel: int | None, num_cpus: int, num_gpus: float, verbose: boo
             f"A trial needs {num_cpus} CPUs and {num_gpus} GPUs, "
             f"but Ray has {free.get('CPU', 0):g} and {free.get('GPU', 0):g}."
         )
-    return min(slots, num_parallel) if num_parallel else slots
+    return min(slots, scale.num_parallel) if scale.num_parallel else slots
+
+
+def check_nodes(place: str) -> None:
+    """ValueError naming the first node of the cluster that differs from this host; place: of the store."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    expected = node.alike(place)
+    look = ray.remote(node.difference).options(num_cpus=0, max_retries=0)
+    asked = {}
+    for one in ray.nodes():
+        if one["Alive"]:
+            here = NodeAffinitySchedulingStrategy(one["NodeID"], soft=False)
+            asked[look.options(scheduling_strategy=here).remote(expected, place)] = one["NodeManagerHostname"]
+    answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWERS_WITHIN_S)
+    for answer in answered:
+        said = ray.get(answer)
+        if said:
+            raise ValueError(said)
+    if silent:
+        names = ", ".join(sorted(asked[one] for one in silent))
+        raise ValueError(f"Every node must answer within {ANSWERS_WITHIN_S:g} s, but {names} did not.")
 
 
 class Lost(RuntimeError):
