@@ -61,13 +61,16 @@ def start(scale: Scale, verbose: bool, place: str) -> int:
     if not verbose:
         logging.getLogger("ray").setLevel(logging.FATAL)
     free = ray.cluster_resources()
-    slots = int(free.get("CPU", 1) // num_cpus)
+    slots = int(free.get("CPU", 0) // num_cpus)
     if num_gpus:
         slots = min(slots, int(free.get("GPU", 0) / num_gpus))
+    if os.environ.get("RAY_ADDRESS") and scale.num_parallel:
+        return scale.num_parallel  # a cluster that has fewer grows to it, or they wait
     if slots < 1:
         raise ValueError(
             f"A trial needs {num_cpus} CPUs and {num_gpus} GPUs, "
-            f"but Ray has {free.get('CPU', 0):g} and {free.get('GPU', 0):g}."
+            f"but Ray has {free.get('CPU', 0):g} and {free.get('GPU', 0):g}: for a cluster that grows, say how many "
+            "trials run side by side by --set scale.num_parallel=…"
         )
     return min(slots, scale.num_parallel) if scale.num_parallel else slots
 
@@ -78,7 +81,7 @@ def check_nodes(place: str) -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     expected = node.alike(place)
-    look = ray.remote(node.difference).options(num_cpus=0, max_retries=0)
+    look = ray.remote(num_cpus=0, max_retries=0)(node.difference)
     asked = {}
     for one in ray.nodes():
         if one["Alive"]:
