@@ -1,4 +1,4 @@
-"""python -m studies list | plan | run | status | report | table | compare | ui | rerun | prune | simulate | restore"""
+"""python -m studies COMMAND: search, confirm and report, look at what was done, use it, and what goes with it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ COMMANDS = {
     "prune": ("studies.pruning", "drop from the store what no search and no confirmation reaches; says it first"),
     "restore": ("studies.restoring", "apply a trained model or variant to images of your own"),
     "simulate": ("studies.simulating", "write a dataset as OME-TIFF files that the reader reads"),
+    "check-cluster": ("studies.cluster_file", "whether a file for `ray up` is right; needs no network"),
 }
 
 
@@ -65,9 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
-        print(__doc__.strip() + "\n" if __doc__ else "")
+        print(f"python -m studies {' | '.join(COMMANDS)}\n")
         for name, (_, text) in COMMANDS.items():
-            print(f"  {name:<10} {text}")
+            print(f"  {name:<13} {text}")
         print("\n`python -m studies COMMAND --help` says what each takes.")
         return 0
     name = words[0]
@@ -76,8 +77,9 @@ def _run(words: list[str]) -> int:
     module, text = COMMANDS[name]
     command = importlib.import_module(module)
     parser = Parser(prog=f"python -m studies {name}", description=text, allow_abbrev=False)
-    getattr(command, f"add_{name}")(parser)
-    return getattr(command, name)(parser.parse_args(words[1:]))
+    function = name.replace("-", "_")
+    getattr(command, f"add_{function}")(parser)
+    return getattr(command, function)(parser.parse_args(words[1:]))
 
 
 if __name__ == "__main__":

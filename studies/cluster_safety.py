@@ -1,0 +1,77 @@
+"""Who gets in: the token on every node of a cluster, its dashboard, and the files that it is given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from studies.cluster import CODE
+from studies.cluster_pins import commands
+
+TOKEN = "~/.ray/auth_token"  # where Ray looks for it
+HERE = ("127.0.0.1", "localhost")
+OPEN = re.compile(r"\bmlflow\b.*--host[ =]['\"]?(0\.0\.0\.0|::)")
+
+
+def check_mounts(config: Mapping[str, Any], where: str) -> None:
+    """ValueError where a file that machines are to get is not here."""
+    for remote, local in config["file_mounts"].items():
+        path = Path(str(local)).expanduser()
+        if not path.exists():
+            how = " (`ray get-auth-token --generate` makes it)" if remote == TOKEN else f" (looked in {Path.cwd()})"
+            if path.is_absolute() and remote != TOKEN:
+                how = ""
+            raise ValueError(f"{where}: the source of `file_mounts.{remote}` must exist, but {local} does not{how}.")
+
+
+def check_key(config: Mapping[str, Any], where: str) -> None:
+    """ValueError where the file names a key for SSH that is not here; without a name Ray makes one on AWS."""
+    key = config["auth"].get("ssh_private_key")
+    if key is not None and not Path(key).expanduser().is_file():
+        raise ValueError(f"{where}: `auth.ssh_private_key` must be a file, but {key} is none.")
+    if config["provider"]["type"] == "local" and not config["auth"].get("ssh_user"):
+        raise ValueError(f"{where}: `auth.ssh_user` must say who logs in on the machines, but is missing.")
+
+
+def check_token(config: Mapping[str, Any], where: str) -> None:
+    """ValueError where a node would start without asking for the token, or without having one."""
+    if TOKEN not in config["file_mounts"]:
+        raise ValueError(f"{where}: `file_mounts` must bring the token to {TOKEN}, but does not.")
+    source = config["file_mounts"][TOKEN]
+    path = Path(source).expanduser().resolve()
+    if path.is_relative_to(CODE):
+        raise ValueError(f"{where}: the token must lie outside the checkout, which is shipped, but is {source}.")
+    if not path.is_file() or not path.read_text().strip():
+        raise ValueError(f"{where}: {source} must hold the token, but is empty or no file.")
+    if path.stat().st_mode & 0o077:
+        raise ValueError(f"{where}: {source} must be yours alone (chmod 600 {source}), but others may read it.")
+    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+        mode = re.search(r"\bRAY_AUTH_MODE=['\"]?(\w+)", _start(config, key, where))
+        if mode is None or mode.group(1) != "token":
+            found = f"is {mode.group(1)}" if mode else "is not set"
+            raise ValueError(f"{where}: `{key}` must have RAY_AUTH_MODE=token before `ray start`, but it {found}.")
+
+
+def check_start(config: Mapping[str, Any], where: str) -> None:
+    """ValueError where the dashboard, by which jobs are started, or MLflow would listen to more than the machine."""
+    start = _start(config, "head_start_ray_commands", where)
+    hosts = re.findall(r"--dashboard-host[ =]['\"]?([\w.:]+)", start)
+    if not hosts or not set(hosts) <= set(HERE):
+        found = f"is {hosts[-1]}" if hosts else "is missing"
+        raise ValueError(
+            f"{where}: `head_start_ray_commands` must have --dashboard-host=127.0.0.1, which is reached by a tunnel, "
+            f"but it {found}."
+        )
+    for command in [*commands(config), *config["head_start_ray_commands"], *config["worker_start_ray_commands"]]:
+        if OPEN.search(command):
+            raise ValueError(f"{where}: MLflow must listen on a private address, but the command is `{command}`.")
+
+
+def _start(config: Mapping[str, Any], key: str, where: str) -> str:
+    """The command that starts Ray on the head or on a worker."""
+    for command in config[key]:
+        if re.search(r"\bray start\b", command):
+            return str(command)
+    raise ValueError(f"{where}: `{key}` must start Ray by `ray start`, but does not.")
