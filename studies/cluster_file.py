@@ -100,11 +100,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_schema(config: Mapping[str, Any], where: str) -> None:
-    """By Ray's own schema, before Ray fills in what is missing: that stumbles over wrong types."""
+    """By Ray's own schema, a little stricter, before Ray fills in what is missing: that stumbles over wrong types."""
     import jsonschema
     import ray.autoscaler
 
     schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
+    schema["properties"]["file_mounts"]["additionalProperties"] = {"type": "string"}
+    schema["properties"]["provider"]["properties"]["security_group"]["properties"]["IpPermissions"]["items"] = {
+        "type": "object"
+    }
     error = jsonschema.exceptions.best_match(jsonschema.Draft7Validator(schema).iter_errors(config))
     if error is None:
         return

@@ -115,6 +115,10 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda c: c.update(setup_commands="true"),
         "`setup_commands` must be of type array",
     ),
+    "a number for a path": (
+        lambda c: c["file_mounts"].update({"~/setup/cluster": 3}),
+        "`file_mounts.~/setup/cluster` must be of type string, but is 3",
+    ),
     "a provider that is none": (
         lambda c: c["provider"].update(type="awz"),
         "`provider.type` must be aws or local, but is 'awz'",
@@ -269,6 +273,13 @@ def test_the_scripts_are_bash(path: Path) -> None:
     done = subprocess.run(["bash", "-n", path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "set -euo pipefail" in path.read_text()
+
+
+@pytest.mark.parametrize("config", [AWS, LOCAL], ids=FILES)
+def test_the_commands_are_bash(config: dict[str, Any]) -> None:
+    commands = [command for key in config if key.endswith("_commands") for command in config[key]]
+    done = subprocess.run(["bash", "-n"], input="\n".join(commands), capture_output=True, text=True, check=False)
+    assert len(commands) > 8 and done.returncode == 0, done.stderr
 
 
 def test_the_workers_may_do_no_more_than_use_the_bucket() -> None:
