@@ -17,6 +17,7 @@ import pandas as pd
 
 from analysis.gap import interval
 from analysis.measures import BAND_EDGES, NUM_BANDS
+from analysis.scores import values_of
 from analysis.trajectories import Confirmation
 from analysis.variants import BASELINES, title
 from dehazing.attribution import MODULES
@@ -140,8 +141,3 @@ def knowable_rows(knowable: pd.DataFrame) -> list[tuple[str, str, str, list[str]
 def modules_of(table: pd.DataFrame) -> list[str]:
     """Those that have a share, in the order of MODULES."""
     return [name for name in MODULES if name in set(table["module"])]
-
-
-def values_of(rows: pd.DataFrame, column: str) -> np.ndarray:
-    """A column as (seeds, fields)."""
-    return rows.pivot(index="seed", columns="field", values=column).to_numpy(float)

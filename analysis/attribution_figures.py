@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.attribution import PART_TITLES, PARTS, WHOLE, modules_of
+from analysis.figures import quiet
 from analysis.variants import title
 
 COLOURS = {"E": "#999999", "R": "#0072B2", "G": "#D55E00"}
@@ -65,7 +66,7 @@ def shares_figure(table: pd.DataFrame) -> Figure:
         right.set_xticks(range(len(PARTS)), PART_TITLES, fontsize=8)
         for axes in (left, right):
             axes.axhline(0, color="#333333", linewidth=0.8)
-            _quiet(axes)
+            quiet(axes)
     grid[-1][0].set_xlabel("along the loop: E of x_T, R from level t, G to level s")
     grid[-1][1].set_xlabel("all of it, brightness, and bands (cycles/px)")
     figure.legend(
@@ -104,7 +105,7 @@ def growth_figure(means: pd.DataFrame) -> Figure:
             axes.set_ylabel(GROWTH_TITLES[kind])
             axes.set_title(title(variant), fontsize=10, loc="left")
             axes.legend(frameon=False, fontsize=8)
-            _quiet(axes)
+            quiet(axes)
             if kind == "errors":
                 axes.set_yscale("log")
             if kind == "gains":
@@ -124,9 +125,3 @@ def _bar(axes: Axes, place: float, row: pd.Series, module: str, width: float) ->
     (bar,) = axes.bar(place, 100 * row["share"], width, color=COLOURS[module])
     axes.plot([place, place], [100 * row["ci_low"], 100 * row["ci_high"]], color="#222222", linewidth=0.9)
     return bar
-
-
-def _quiet(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)

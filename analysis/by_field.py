@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.measures import at_the_end, best_baseline
+from analysis.figures import quiet
 from analysis.pictures import INCHES, Images, grey_scale
+from analysis.scores import at_the_end, best_baseline
 from analysis.variants import colour, the, title
 
 COLUMNS = ("variant", "baseline", "field", "seed", "psnr", "of_baseline", "gap", "mean_gap")
@@ -90,9 +91,7 @@ def field_figure(table: pd.DataFrame) -> Figure:
         axes.set_xlabel("test fields, sorted by the mean gap")
         axes.set_xlim(0, len(places) + 1)
         axes.margins(y=0.12)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
+        quiet(axes)
     figure.axes[0].set_ylabel("gap in PSNR (dB), above 0 is better")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure

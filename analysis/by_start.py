@@ -123,8 +123,7 @@ def start_figure(table: pd.DataFrame) -> Figure:
             axes.set_ylim(bottom=-FLOOR_DB)
         axes.set_title(title(name), fontsize=11, loc="left")
         axes.set_xticks(starts)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+        figures.quiet(axes)
     for axes in grid.flat[len(names) :]:
         axes.set_axis_off()
     grid[0, 0].invert_xaxis()  # the haziest first, as everywhere

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from analysis.crossed import interval
+from analysis.scores import at_the_end, values_of
+from analysis.table import aligned
 from analysis.variants import ordered, title
 
 METRICS = ("psnr", "psnr_ri")
@@ -29,7 +30,7 @@ class Run:
 
 
 class Gap(NamedTuple):
-    """The second run minus the first at the variant's last step (first step of a one-shot method), dB."""
+    """The second run minus the first at the variant's last step, dB."""
 
     variant: str
     metric: str
@@ -59,7 +60,8 @@ def flattened(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 def paired_gaps(first: pd.DataFrame, second: pd.DataFrame) -> tuple[list[Gap], str]:
     """The gaps of the variants that both runs scored, paired by field and seed; or a sentence why there are none.
 
-    A trial has one variant; two of different names are compared all the same.
+    A trial has one variant; two of different names are compared all the same. ValueError where a seed of either run was
+    not scored on every field.
     """
     if not len(first) or not len(second):
         return [], "No gap can be paired: scores by field are those of the iterative stage."
@@ -69,11 +71,13 @@ def paired_gaps(first: pd.DataFrame, second: pd.DataFrame) -> tuple[list[Gap], s
         seeds = [", ".join(map(str, sorted(set(scores["seed"])))) for scores in (first, second)]
         return [], f"No gap can be paired, as the runs have different seeds: {seeds[0]}, and {seeds[1]}."
     pairs = _pairs(set(first["variant"]), set(second["variant"]))
+    first, second = at_the_end(first), at_the_end(second)
     gaps = []
     for one, other in pairs:
+        before, after = first[first["variant"] == one], second[second["variant"] == other]
+        name = title(one) if one == other else f"{title(one)} → {title(other)}"
         for metric in METRICS:
-            found = interval((_ends(second, other, metric) - _ends(first, one, metric))[None])
-            name = title(one) if one == other else f"{title(one)} → {title(other)}"
+            found = interval((values_of(after, metric) - values_of(before, metric))[None])
             gaps.append(Gap(name, metric, *(float(part[0]) for part in found[:3])))
     return gaps, "" if gaps else "No gap can be paired, as the runs have no way to iterate in common."
 
@@ -83,14 +87,14 @@ def comparison_text(first: Run, second: Run) -> str:
     blocks = []
     rows = [(name, _text(one), _text(other)) for name, one, other in differing(first.settings, second.settings)]
     said = [("setting", first.name, second.name), *rows] if rows else [("All settings are the same.",)]
-    blocks.append(_aligned(said))
+    blocks.append(aligned(said))
     names = [name for name in first.metrics if name in second.metrics]
     if names:
         of_metrics = [
             (name, f"{first.metrics[name]:.4g}", f"{second.metrics[name]:.4g}", f"{_change(first, second, name):+.4g}")
             for name in names
         ]
-        blocks.append(_aligned([("metric", first.name, second.name, "difference"), *of_metrics]))
+        blocks.append(aligned([("metric", first.name, second.name, "difference"), *of_metrics]))
     gaps, why_not = paired_gaps(first.scores, second.scores)
     if gaps:
         by_name: dict[str, dict[str, Gap]] = {}
@@ -98,7 +102,7 @@ def comparison_text(first: Run, second: Run) -> str:
             by_name.setdefault(gap.variant, {})[gap.metric] = gap
         lines = [(name, *(_interval(found[metric]) for metric in METRICS)) for name, found in by_name.items()]
         head = (f"{second.name} - {first.name}, paired by field", "PSNR, dB", "range-invariant, dB")
-        blocks.append(_aligned([head, *lines]))
+        blocks.append(aligned([head, *lines]))
     return "\n\n".join([*blocks, *([why_not] if why_not else [])])
 
 
@@ -106,13 +110,6 @@ def _pairs(first: set[str], second: set[str]) -> list[tuple[str, str]]:
     both = [(name, name) for name in ordered(first & second)]
     own = first - second, second - first
     return [*both, (*own[0], *own[1])] if len(own[0]) == len(own[1]) == 1 else both  # type: ignore[list-item]
-
-
-def _ends(scores: pd.DataFrame, variant: str, metric: str) -> np.ndarray:
-    """Scores (seeds, fields) at the last step of a variant."""
-    rows = scores[scores["variant"] == variant]
-    last = rows[rows["step"] == rows["step"].max()]
-    return last.pivot(index="seed", columns="field", values=metric).sort_index().sort_index(axis=1).to_numpy(float)
 
 
 def _change(first: Run, second: Run, name: str) -> float:
@@ -125,10 +122,3 @@ def _interval(gap: Gap) -> str:
 
 def _text(value: Any) -> str:
     return "—" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

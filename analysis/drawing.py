@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis import facts, figures, pictures
 from analysis.samples import Records, samples_figure, samples_table
+from analysis.scores import at_the_end
 from analysis.spectrum import spectrum_figure, spectrum_table
 from analysis.table import gap_rows
 from analysis.variants import BASELINES, are_variants, degrader, family, ordered
@@ -101,9 +102,7 @@ def first_field(trajectories: pd.DataFrame) -> pd.DataFrame:
 
 def _example_scores(trajectories: pd.DataFrame) -> pd.Series:
     """PSNR of the pictures: one-shot methods at T, variants at their last step."""
-    rows = first_field(trajectories)
-    last = rows.groupby("variant")["step"].transform("max").where(are_variants(rows["variant"]), 0)
-    return rows[rows["step"] == last].set_index("variant")["psnr"]
+    return at_the_end(first_field(trajectories)).set_index("variant")["psnr"]
 
 
 def _shown_by_step(images: Mapping[str, np.ndarray], scores: pd.Series) -> list[str]:

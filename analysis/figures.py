@@ -138,7 +138,7 @@ def one_step_errors(table: pd.DataFrame) -> Figure:
     axes.set_xticks(range(len(levels)), [f"to level {level}" for level in levels])
     axes.set_ylabel("mean-square error,\nstandardised latents")
     axes.set_ylim(bottom=0)
-    _quiet(axes)
+    quiet(axes)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
@@ -159,7 +159,7 @@ def latent_space(table: pd.DataFrame) -> Figure:
             axes.plot(rows["level"], rows[column], "o", color=f"C{k}", markersize=2.5, alpha=0.7)
         axes.set_xticks(list(means.index))
         axes.set_xlabel("level t")
-        _quiet(axes)
+        quiet(axes)
     left.set_ylim(bottom=min(0, left.get_ylim()[0]))
     left.set_ylabel("PSNR lost with the group\nat its prior mean (dB)")
     right.set_ylabel("test latents outside 0.1-99.9 %\nof the training latents (%)")
@@ -180,6 +180,13 @@ def spread_apart(values: np.ndarray, step: float, low: float, high: float) -> np
         places[1:] += short
         places = np.clip(places, low, high)
     return places
+
+
+def quiet(axes: Axes) -> None:
+    """Leaves of an axes' frame what is read, and draws faint lines across, behind everything."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
 
 
 def _panels(table: pd.DataFrame, blind: bool) -> dict[str, list[str]]:
@@ -239,7 +246,7 @@ def _draw(axes: Axes, table: pd.DataFrame, metric: str, names: Sequence[str], li
     margin = 0.03 * max(levels[-1] - levels[0], 1)
     axes.set_xlim(levels[-1] + margin, levels[0] - margin)
     axes.set_xticks(levels)
-    _quiet(axes)
+    quiet(axes)
     labels = [
         (float(np.clip(value, low, high)), text + (" ↑" if value > high else " ↓" if value < low else ""), ink, weight)
         for value, text, ink, weight in sorted(labels, key=lambda label: label[0])
@@ -265,9 +272,3 @@ def _shade(name: str, names: Sequence[str]) -> tuple[float, ...]:
     members = [other for other in names if family(other) == family(name)]
     white = 0.5 * members.index(name) / len(members)
     return tuple((1 - white) * part + white for part in to_rgb(colour(name)))
-
-
-def _quiet(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)

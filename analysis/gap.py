@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.crossed import CONFIDENCE, bootstrap_p, holm, interval
+from analysis.scores import by_seed_and_field, num_seeds_and_fields
 from analysis.starts import with_start
 from analysis.variants import BASELINES, are_variants
 
@@ -112,11 +113,10 @@ def paired(trajectories: pd.DataFrame, metrics: Sequence[str] = METRICS) -> tupl
     one_shot = trajectories[trajectories["variant"].isin(baselines) & begun_at]
     cells, differences = [], []
     for metric in metrics:
-        of_baselines = _crossed(one_shot, ["variant", "level"], metric)
-        of_variants = _crossed(variants, ["variant", "step", "level", "start"], metric)
+        of_baselines = by_seed_and_field(one_shot, ["variant", "level"], metric)
+        of_variants = by_seed_and_field(variants, ["variant", "step", "level", "start"], metric)
         if not of_variants.columns.equals(of_baselines.columns):
             raise ValueError("Variants and baselines must be scored on the same fields with the same seeds.")
-        shape = [len(of_baselines.columns.unique(name)) for name in ("seed", "field")]
         for baseline in baselines:
             starts = [(baseline, start) for start in of_variants.index.get_level_values("start")]
             if missing := next((pair for pair in starts if pair not in of_baselines.index), None):
@@ -124,18 +124,6 @@ def paired(trajectories: pd.DataFrame, metrics: Sequence[str] = METRICS) -> tupl
                     f"A loop from level {missing[1]} needs a baseline there, but {baseline} has no scores."
                 )
             gap = of_variants.to_numpy() - of_baselines.loc[starts].to_numpy()
-            differences.append(gap.reshape(-1, *shape))
+            differences.append(gap.reshape(-1, *num_seeds_and_fields(of_baselines)))
             cells.append(of_variants.index.to_frame(index=False).assign(metric=metric, baseline=baseline))
     return pd.concat(cells, ignore_index=True), np.concatenate(differences)
-
-
-def _crossed(rows: pd.DataFrame, index: list[str], metric: str) -> pd.DataFrame:
-    """Scores with one column per (seed, field), seeds outermost; NaN only where a loop diverged."""
-    num_expected = rows["seed"].nunique() * rows["field"].nunique()
-    counts = rows.groupby(index).size()
-    if (counts != num_expected).any():
-        where, count = counts[counts != num_expected].index[0], counts[counts != num_expected].iloc[0]
-        raise ValueError(
-            f"Fields and seeds must be crossed: {num_expected} scores are needed, but {where} has {count}."
-        )
-    return rows.pivot(index=index, columns=["seed", "field"], values=metric).sort_index(axis=1)

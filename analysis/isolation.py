@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.figures import quiet
 from analysis.spaces import Space, searched
 
 COLUMNS = ("study", "metric", "parameter", "bin", "low", "high", "num_trials", "best", "median", "number")
@@ -120,9 +121,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, dots: pd.DataFrame, name: str, space:
             str(num), (place, 0.01), xycoords=("data", "axes fraction"), fontsize=7, color="#777777", ha="center"
         )
     axes.set_title(name, fontsize=10, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
+    quiet(axes)
 
 
 def _best(rows: pd.DataFrame, space: Space) -> pd.Series:

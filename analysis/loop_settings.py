@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures import quiet
 from analysis.spaces import Space, searched
 from analysis.variants import colour, title
 from dehazing.schedules import combine_alpha
@@ -67,8 +68,7 @@ def alpha_figure(table: pd.DataFrame) -> Figure:
         axes.set_xlim(max(levels) + 0.1, min(levels) - 0.1)
         axes.set_xticks(levels)
         axes.set_xlabel("level t, from which the loop steps to t − 1")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+        quiet(axes)
     left.set_ylabel("α: share of the new latent")
     if names:
         right.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -113,8 +113,7 @@ def refinements_figure(table: pd.DataFrame) -> Figure:
     axes.set_xticks(sorted(table["K"].unique()))
     axes.set_xlabel("refinements K in every step (0: direct)")
     axes.set_ylabel(table["metric"].iloc[0])
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    quiet(axes)
     axes.legend(frameon=False, fontsize=9)
     return figure
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.variants import BASELINES, are_variants, degrader, in_reading_order, is_variant
+from analysis.scores import at_the_end
+from analysis.variants import degrader, in_reading_order, is_variant
 
 NUM_BANDS = 4
 BAND_EDGES = tuple(band / (2 * NUM_BANDS) for band in range(NUM_BANDS + 1))  # cycles/px; the corners are in the last
@@ -96,21 +97,6 @@ def measures(trajectories: pd.DataFrame, refused: Mapping[str, str]) -> pd.DataF
             note = why if is_whole or not num_left else NOT_FINITE
             rows.append((method, measure.column, measure.unit, measure.better, *found, num_left, note))
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def at_the_end(trajectories: pd.DataFrame) -> pd.DataFrame:
-    """The rows of every loop's last step, and of what takes one step those at T."""
-    last = trajectories.groupby("variant")["step"].transform("max")
-    return trajectories[trajectories["step"] == last.where(are_variants(trajectories["variant"]), 0)]
-
-
-def best_baseline(ends: pd.DataFrame, metric: str = "psnr") -> str:
-    """The baseline of the highest mean over fields and seeds at T, "" where there is none; ends: of `at_the_end`.
-
-    Whatever is said against "the best baseline" means this one.
-    """
-    means = ends.groupby("variant")[metric].mean()
-    return max((name for name in BASELINES if name in means), key=lambda name: means[name], default="")
 
 
 def laid_out(table: pd.DataFrame) -> MeasuresTable | None:

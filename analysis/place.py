@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.attribution import ratio, values_of
+from analysis.attribution import ratio
 from analysis.crossed import interval
-from analysis.measures import at_the_end, best_baseline
+from analysis.scores import at_the_end, best_baseline, values_of
 from analysis.variants import in_reading_order, the, title
 
 PLACES = ("structure", "background")

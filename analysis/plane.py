@@ -17,12 +17,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.attribution import values_of
 from analysis.blur import MARGINS, upper_bands
 from analysis.facts import NOT_ITERATING
 from analysis.front import Rivals, pareto, rivals
 from analysis.gap import MARGIN_DB
-from analysis.measures import at_the_end
+from analysis.scores import at_the_end, values_of
 from analysis.variants import (
     BASELINES,
     CLASSICAL,
@@ -68,8 +67,8 @@ def plane_table(trajectories: pd.DataFrame, passband: float) -> pd.DataFrame:
     names = [name for name in (*one_shot_methods(), "input") if name in present]
     rows, scores = [], {}
     for name in [*names, *ordered(filter(is_variant, present))]:
-        of_method = ends[ends["variant"] == name].drop(columns="variant")
-        numbers = of_method.drop(columns=["seed", "field"])
+        of_method = ends[ends["variant"] == name]
+        numbers = of_method.drop(columns=["variant", "seed", "field"])
         whole = np.isfinite(numbers.to_numpy(float)).all()
         seeds = numbers.groupby(of_method["seed"]).mean()
         means = seeds.mean() if whole else seeds.mean() * np.nan

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
-from itertools import groupby
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis import by_start, facts
-from analysis.drawing import ALT, draw, draw_spectra, first_field, source_and_best
+from analysis.drawing import draw, draw_spectra, first_field, source_and_best
 from analysis.gap import gaps
-from analysis.gate import gate
-from analysis.how_far import HowFar, how_far
-from analysis.measures import BAND_NAMES, MeasuresTable, laid_out, measures
-from analysis.overhead import Account, account
+from analysis.how_far import how_far
+from analysis.measures import laid_out, measures
+from analysis.overhead import account
+from analysis.page import Page, page_html
 from analysis.samples import samples_sentences
-from analysis.smoothness import path_groups, path_rows, path_sentence, read_path
+from analysis.smoothness import read_path
 from analysis.starts import from_T
 from analysis.summary import summary
-from analysis.table import Row, gap_rows, gap_table
+from analysis.table import gap_rows, gap_table
 from analysis.trajectories import (
-    Confirmation,
     chosen_is_blind,
     read_confirmation,
     read_examples,
@@ -35,23 +27,10 @@ from analysis.trajectories import (
     read_trajectories,
 )
 from analysis.trials import read_trials
-from analysis.variants import (
-    BASELINES,
-    colour,
-    degrader,
-    family_title,
-    in_reading_order,
-    is_variant,
-    ordered,
-    the,
-    title,
-)
-from analysis.viewer import as_json, script, viewer
-from analysis.where import ALT as ALT_OF_WHERE
-from analysis.where import Where, where
-from analysis.which_setting import Settings, which_setting
-from analysis.why import ALT as ALT_OF_WHY
-from analysis.why import Why, why
+from analysis.viewer import viewer
+from analysis.where import where
+from analysis.which_setting import which_setting
+from analysis.why import why
 from dehazing.pipeline.store import writing
 
 __all__ = ["gap_table", "write_report"]
@@ -104,132 +83,27 @@ def write_report(root: Path | str, experiment: str) -> Path:
         (folder / "summary.md").write_text(
             summary(confirmation, rows["psnr"], rows["psnr_ri"], trajectories, said, blind), encoding="utf-8"
         )
-        page = folder / "index.html"
-        page.write_text(
-            _page(
-                *(confirmation, gap, trajectories, one_step, space, path, trials, drawn | setting.drawn),
-                *(account(root, experiment), far, places, setting, rows, said[0]),
-                samples_sentences(samples),
-                facts.classical_settings(next(iter(classical.values()), {})),
-                laid_out(measured),
-                reasons,
-                starts,
-                viewer(images, first_field(trajectories), shown=loops[1]),
-            ),
-            encoding="utf-8",
+        page = Page(
+            confirmation=confirmation,
+            trials=trials,
+            time=account(root, experiment),
+            headline=said[0],
+            trajectories=trajectories,
+            gap=gap,
+            rows=rows,
+            how_far=far,
+            measured=laid_out(measured),
+            classical=facts.classical_settings(next(iter(classical.values()), {})),
+            samples=samples_sentences(samples),
+            where=places,
+            starts=starts,
+            why=reasons,
+            one_step=one_step,
+            space=space,
+            path=path,
+            setting=setting,
+            drawn=drawn | setting.drawn,
+            viewed=viewer(images, first_field(trajectories), shown=loops[1]),
         )
-    return page
-
-
-def _page(
-    confirmation: Confirmation,
-    gap: pd.DataFrame,
-    trajectories: pd.DataFrame,
-    one_step: pd.DataFrame,
-    space: pd.DataFrame,
-    path: pd.DataFrame,
-    trials: pd.DataFrame,
-    drawn: Mapping[str, Path],
-    time: Account | None,
-    far: HowFar,
-    places: Where,
-    setting: Settings,
-    rows: Mapping[str, list[Row]],
-    headline: str,
-    samples: list[str],
-    classical: list[str],
-    measured: MeasuresTable | None,
-    reasons: Why | None,
-    starts: by_start.ByStart | None,
-    viewed: dict[str, Any] | None,
-) -> str:
-    first = trajectories[trajectories["step"] == 0]
-    means = first.groupby("variant")[["psnr", "psnr_ri", "ssim"]].mean()
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(title=title, the=the, colour=colour, family_title=family_title)
-    return environment.get_template("report.html.j2").render(
-        confirmation=confirmation,
-        gate=gate(trajectories, confirmation["score_against"]),
-        groups=facts.groups(space),
-        path=(path_sentence(path), path_groups(path), path_rows(path)),
-        headline=headline,
-        diverged={metric: _diverged(found, means, metric) for metric, found in rows.items()},
-        blind=chosen_is_blind(confirmation),
-        loops=_loops(confirmation),
-        caveats=facts.caveats(confirmation, int(gap["num_fovs"].iloc[0])),
-        facts=facts.acceptance(trajectories, one_step),
-        rows={metric: _by_degrader(found) for metric, found in rows.items()},
-        baselines=[name for name in BASELINES if name in set(gap["baseline"])],
-        one_shot=[(name, means.loc[name]) for name in in_reading_order(means.index) if not is_variant(name)],
-        steps=_by_step(trajectories, gap),
-        levels=sorted(gap["level"].unique(), reverse=True),
-        pictures={name: _inlined(path) for name, path in drawn.items()},
-        alt=ALT | ALT_OF_WHY | ALT_OF_WHERE | setting.alt | by_start.ALT,
-        how_far=far,
-        where=places,
-        setting=setting,
-        chosen=[_choice(study, choice) for study, choice in confirmation.get("chosen", {}).items()],
-        states=trials.groupby(["study", "state"]).size().unstack(fill_value=0).to_dict("index"),
-        time=time,
-        samples=samples,
-        classical=classical,
-        measured=measured,
-        band_names=BAND_NAMES,
-        why=reasons,
-        starts=starts,
-        viewer=as_json(viewed) if viewed else "",
-        viewer_script=script(),
-        minutes=float(confirmation.get("seconds") or 0) / 60,
-    )
-
-
-def _by_step(trajectories: pd.DataFrame, gap: pd.DataFrame) -> list[tuple[str, dict[int, float], dict[int, str]]]:
-    """Variant, level → mean PSNR, level → verdict against the UNet (or the first baseline)."""
-    baseline = next(name for name in BASELINES if name in set(gap["baseline"]))
-    of_psnr = gap[(gap["metric"] == "psnr") & (gap["baseline"] == baseline)]
-    means = trajectories.groupby(["variant", "level"])["psnr"].mean()
-    return [
-        (name, means.loc[name].to_dict(), dict(zip(rows["level"], rows["verdict"], strict=True)))
-        for name in ordered(of_psnr["variant"])
-        for rows in [of_psnr[of_psnr["variant"] == name]]
-    ]
-
-
-def _by_degrader(rows: list[Row]) -> list[tuple[str, list[Row]]]:
-    return [(of, list(members)) for of, members in groupby(rows, lambda row: degrader(row.variant))]
-
-
-def _diverged(rows: list[Row], means: pd.DataFrame, metric: str) -> str:
-    if "input" not in means.index:
-        return ""
-    return facts.diverged([row for row in rows if facts.is_diverged(row, float(means[metric]["input"]))])
-
-
-def _loops(confirmation: Confirmation) -> list[tuple[str, str]]:
-    """Variant, its settings as text."""
-    return [
-        (loop["name"], ", ".join(f"{key} {_setting(value)}" for key, value in loop.items() if key != "name"))
-        for loop in confirmation.get("loops", [])
-    ]
-
-
-def _setting(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"({', '.join(f'{key} {_setting(entry)}' for key, entry in value.items())})"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _choice(study: str, choice: Mapping[str, Any]) -> tuple[str, Any, str, Mapping[str, Any]]:
-    values = choice["value"] if isinstance(choice["value"], list) else [choice["value"]]
-    settings = choice.get("params") or choice.get("config") or {}
-    return study, choice["number"], ", ".join(f"{value:.3f}" for value in values), settings
-
-
-def _inlined(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        (folder / "index.html").write_text(page_html(page), encoding="utf-8")
+    return folder / "index.html"

@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from analysis.figures import LINES
-from analysis.measures import BAND_EDGES, NUM_BANDS, at_the_end
+from analysis.figures import LINES, quiet
+from analysis.measures import BAND_EDGES, NUM_BANDS
+from analysis.scores import at_the_end
 from analysis.variants import colour, is_variant, title
 
 YLABELS = {"power": "power over the reference's", "coherence": "coherence with the reference"}
@@ -63,9 +64,7 @@ def spectrum_figure(table: pd.DataFrame, quantity: str, source: str) -> Figure:
         axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(min(0.0, table["seed_low"].min()), 1.03)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
+    quiet(axes)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -67,7 +68,12 @@ def gap_table(
             line += [f"{row.first:.1f}", f"{row.end:.1f}"]
         line += [gap_text(row.gaps[name]) for name in baselines]
         lines.append(line + [f"{invariant[row.variant][name]['gap']:+.2f}" for name in baselines[:1]])
-    widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
+    return aligned(lines)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of as many cells each as text, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )

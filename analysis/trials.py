@@ -18,8 +18,9 @@ def read_trials(root: Path | str, experiment: str) -> pd.DataFrame:
     """The trials of an experiment, one row each, in the order of study and number.
 
     Columns: study, stage, number, state, fingerprint, upstreams (JSON, role to address), mlflow_run_id, seed,
-    seconds, device, reason (why a trial failed or was stopped), then "params.<name>" and "metrics.<name>" as
-    MLflow names them. Metrics, seconds and device that a record does not hold are those that its stage published.
+    seconds, device, reason (why a trial failed or was stopped), then "params.<name>" as the search space names it
+    (MLflow has "nuisance/<name>" where the study does not ask about it) and "metrics.<name>" as MLflow names it, too.
+    Metrics, seconds and device that a record does not hold are those that its stage published.
     """
     path = Path(root) / experiment / "trials.json"
     records = json.loads(path.read_bytes()) if path.is_file() else []

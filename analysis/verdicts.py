@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis.facts import source_and_best
-from analysis.measures import at_the_end, best_baseline
+from analysis.scores import at_the_end, best_baseline
 from analysis.table import gap_rows
 from analysis.variants import the, title
 

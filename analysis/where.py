@@ -19,11 +19,11 @@ from analysis.by_field import (
     field_sentences,
     shown_extremes,
 )
-from analysis.measures import at_the_end
 from analysis.pictures import Images
 from analysis.place import PLACES, by_place, place_sentence
 from analysis.plane import plane_sentences, plane_table
 from analysis.plane_figure import plane_figure
+from analysis.scores import at_the_end
 from analysis.trajectories import Confirmation, read_records, read_refused
 from analysis.variants import is_variant
 

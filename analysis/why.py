@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import attribution, figures
-from analysis.attribution import PART_TITLES, PARTS, WHOLE, ratio, shares, values_of
+from analysis.attribution import PART_TITLES, PARTS, WHOLE, ratio, shares
 from analysis.attribution_figures import growth_figure, growth_means, shares_figure
+from analysis.scores import values_of
 from analysis.trajectories import Confirmation
 from analysis.variants import BASELINES, title
 

@@ -38,6 +38,16 @@ def root(tmp_path: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch)
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def restorable(tmp_path_factory):
+    """A results folder with a confirmed experiment to restore images with; its networks take a while to train."""
+    from tests.restorable import make
+
+    root = tmp_path_factory.mktemp("results")
+    make(root, tmp_path_factory.mktemp("series"))
+    return root
+
+
 @pytest.fixture(scope="module")
 def s3():
     """The URI of a bucket, with a place left for a folder in it."""

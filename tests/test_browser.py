@@ -182,6 +182,15 @@ def test_the_descriptions_in_mlflow_lead_to_the_comparisons(browser, written, mo
         assert list(zip(axes["lambda_cyc"], axes["val/psnr_direct"], strict=True)) == wanted, "numbers, the best first"
         assert not [name for name in axes if name.startswith("nuisance/")]
 
+        page.goto(f"{here}/#/experiments/1/runs/{ids['degrader']}")
+        address = page.get_by_role("link", name="The saved view").get_attribute("href", timeout=90_000)
+        page.goto(f"{here}/{address}")
+        page.get_by_text("What the study asks about").first.wait_for(timeout=90_000)
+        page.get_by_text("Parallel Coordinates").first.wait_for(timeout=90_000)
+        page.get_by_text("val/psnr_direct", exact=True).first.wait_for(timeout=90_000)  # an axis, and lambda_cyc is one
+        page.get_by_text("lambda_cyc", exact=True).first.wait_for(timeout=90_000)
+        assert page.get_by_text("8 matching runs").count() == 1, "not the one that was stopped"
+
         page.goto(f"{here}/#/experiments/1/runs/{ids['confirmation']}")
         address = page.get_by_role("link", name="PSNR at every step of the loop").get_attribute("href", timeout=90_000)
         page.goto(f"{here}/{address}")

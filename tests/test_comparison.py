@@ -56,6 +56,13 @@ def test_what_cannot_be_paired_is_said():
     assert "in common" in paired_gaps(of_two, scores(variants=("bridge", "residual")))[1]
 
 
+def test_a_run_with_a_score_missing_is_refused_and_not_called_diverged():
+    whole = scores(seeds=(1, 2))
+    part = whole[(whole["seed"] == 1) | (whole["field"] != "f3")]
+    with pytest.raises(ValueError, match="Fields and seeds must be crossed: 12 scores are needed, but direct has 11"):
+        paired_gaps(whole, part)
+
+
 def test_the_text_has_settings_metrics_and_gap():
     first = Run("a/0", {"lambda_cyc": 10.0, "lr": 1e-3}, {"val/psnr": 30.0, "val/only": 1.0}, scores())
     second = Run("a/1", {"lambda_cyc": 20.0, "lr": 1e-3}, {"val/psnr": 31.5}, scores(shift=1.0))

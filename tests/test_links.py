@@ -32,5 +32,11 @@ def test_an_address_names_what_mlflow_has_of_the_runs(keys, metric, path, asked)
     assert {name: json.loads(given[name][0]) for name in asked} == asked
 
 
+def test_a_link_with_a_view_leads_to_the_runs_in_it():
+    view = {"name": "degrader", "params": ["lambda_cyc"], "metrics": ["val/psnr"], "is_ascending": False}
+    text = linked("[all](@all)", {"all": {"keys": ["a"], "metric": "", "view": view}}, IDS.get, "7")
+    assert text == "[all](#/experiments/7/runs?viewStateShareKey=degrader&compareRunsMode=CHART)"
+
+
 def test_steps_are_the_axis_of_a_metric():
     assert "&x_axis=step&" in address(["1"], "test/psnr", "7")

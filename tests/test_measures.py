@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from analysis.facts import headline, source_and_best
-from analysis.measures import MEASURES, NOT_FINITE, at_the_end, laid_out, measures
+from analysis.measures import MEASURES, NOT_FINITE, laid_out, measures
+from analysis.scores import at_the_end
 from analysis.spectrum import spectrum_figure, spectrum_table
 from analysis.table import Row
 from analysis.trajectories import chosen_is_blind

@@ -11,8 +11,10 @@ from studies.tracking.notes import MOST, confirmation_note, experiment_note, rep
 
 PAGE = """<html><head><title>no</title></head><body><p class="where">no</p>
 <p class="headline">direct is 6.1&nbsp;dB below
-the UNet.</p><p id="gate">no</p><p id="because">74 % enters through G. <a href="#x">How this is found</a>
+the UNet.</p><p id="gate">no</p><p id="blur">And blur: it misses 9 % (trails). <a href="#x">How</a></p>
+<p id="because">74 % enters through G. <a href="#x">How this is found</a>
 </p><p>no</p>"""
+BLUR = "And blur: it misses 9 % (trails)."
 
 
 def test_a_study_says_its_question_its_best_trial_and_which_trials_to_compare():
@@ -28,6 +30,19 @@ def test_a_study_says_its_question_its_best_trial_and_which_trials_to_compare():
         "not the stopped one"
     )
     assert "8 complete, 1 pruned" in text
+
+
+def test_a_studys_view_has_what_it_asks_about_and_what_every_trial_has():
+    study = searched()
+    text, links = study_note(STUDY, study.trials, SEARCH)
+    view = links["view"].view
+    assert links["view"].keys == [SEARCH] and "[The saved view `degrader`](@view)" in text
+    assert "lambda_cyc" in view.params and view.metrics == ["val/psnr_direct"] and not view.is_ascending
+    assert not [name for name in view.params if name.startswith("nuisance/")]
+    complete = [trial.params for trial in study.trials if trial.value is not None]
+    assert all(len({str(params[name]) for params in complete}) > 1 for name in view.params)
+    study.add_trial(optuna.trial.create_trial(value=1.0))  # of before: it has none of the parameters
+    assert "view" not in study_note(STUDY, study.trials, SEARCH)[1]
 
 
 def test_of_many_trials_the_best_are_compared_and_a_study_that_begins_has_its_question_alone():
@@ -46,10 +61,10 @@ def test_an_experiment_says_what_the_report_says_once_there_is_one(tmp_path):
     text, links = experiment_note("lines", "smoke", {"unet": "How well?"}, page)
     assert "- `unet`: How well?" in text and not links and report_sentences(page) == []
     page.write_text(PAGE, encoding="utf-8")
-    assert report_sentences(page) == ["direct is 6.1 dB below the UNet.", "74 % enters through G."]
+    assert report_sentences(page) == ["direct is 6.1 dB below the UNet.", BLUR, "74 % enters through G."]
     text, links = experiment_note("lines", "smoke", {}, page)
     first = text.split("\n\n")[0]
-    assert first == "**`lines` at the scale `smoke`.** direct is 6.1 dB below the UNet. 74 % enters through G."
+    assert first == f"**`lines` at the scale `smoke`.** direct is 6.1 dB below the UNet. {BLUR} 74 % enters through G."
     assert links["report"].keys == ["report"] and "(@report)" in text and str(page) in text
 
 

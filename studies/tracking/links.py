@@ -10,15 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from studies.tracking.views import address_of
+
 
 def linked(text: str, links: Mapping[str, Any], run_id: Callable[[str], str | None], experiment_id: str) -> str:
-    """The text with an address for every `(@name)`, of links name → {keys, metric}.
+    """The text with an address for every `(@name)`, of links name → {keys, metric, view}, the last perhaps missing.
 
     Runs that MLflow does not have are left out; a link to none leads to the experiment.
     """
     for name, link in links.items():
         ids = [found for key in link["keys"] if (found := run_id(key)) is not None]
-        text = text.replace(f"(@{name})", f"({address(ids, link['metric'], experiment_id)})")
+        view = link.get("view")  # an entry that an older tracker left has none
+        to = address_of(view, experiment_id) if view else address(ids, link["metric"], experiment_id)
+        text = text.replace(f"(@{name})", f"({to})")
     return text
 
 

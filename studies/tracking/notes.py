@@ -13,9 +13,10 @@ from studies import journal
 from studies.spaces import NUISANCE, tracked_params
 from studies.study import Study
 from studies.tracking.tracker import Link
+from studies.tracking.views import View
 
 MOST = 60  # runs side by side on one page, and in one address
-SENTENCES = ("headline", "because")  # class or id of the paragraphs of the report that say what came out
+SENTENCES = ("headline", "blur", "because")  # class or id of the paragraphs of the report that say what came out
 
 
 def study_note(study: Study, trials: Sequence[FrozenTrial], search: str) -> tuple[str, dict[str, Link]]:
@@ -33,7 +34,14 @@ def study_note(study: Study, trials: Sequence[FrozenTrial], search: str) -> tupl
         best = sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number))[:MOST]
         links["trials"] = Link([f"{search}/{trial.number}" for trial in best])
         which = f"the {len(best)} best of {len(complete)} trials" if len(best) < len(complete) else "the trials"
-        said.append(f"**How to compare.** [Compare {which}](@trials), in parallel coordinates: {_axes(study)}")
+        view, how = _view(study, complete), "**How to compare.** "
+        if view.params:
+            links["view"] = Link([search], view=view)
+            how += (
+                f"[The saved view `{view.name}`](@view) has the trials in parallel coordinates, over what the study "
+                f"asks about and what it is judged by: {_judged_by(study)}. "
+            )
+        said.append(f"{how}[Compare {which}](@trials) side by side; that page chooses its axes itself: {_axes(study)}")
     states = {state: sum(trial.state == state for trial in trials) for state in TrialState}
     counted = ", ".join(f"{num} {state.name.lower()}" for state, num in states.items() if num)
     return "\n\n".join([*said, f"Trials: {counted}." if counted else "No trial has begun."]), links
@@ -50,7 +58,8 @@ def experiment_note(title: str, scale: str, questions: Mapping[str, str], page: 
     if questions:
         said.append("\n".join(["**The studies**, each a run with its trials below it:", "", *_listed(questions)]))
     said.append(
-        f"**How to compare.** The description of a study's run has a link that compares its trials; parameters called "
+        f"**How to compare.** Every study has a saved view, in the menu above its table of runs and in the description "
+        "of its run: its trials in parallel coordinates over what it asks about. Parameters called "
         f"`{NUISANCE}…` were searched so that the others are compared at their best. Below the run `confirmation`, "
         "loops and baselines have `test/psnr` on one axis, the step of the loop."
     )
@@ -112,12 +121,24 @@ class _Top(HTMLParser):
             self.texts[-1] += data
 
 
-def _axes(study: Study) -> str:
-    metrics = ", ".join(
+def _view(study: Study, complete: Sequence[FrozenTrial]) -> View:
+    """Axes: what is asked about and was tried at several values; a trial that lacks one would have no line."""
+    shown = [tracked_params(study, trial.params) for trial in complete]
+    asked = [name for name in shown[0] if not name.startswith(NUISANCE) and all(name in one for one in shown)]
+    varied = [name for name in asked if len({str(one[name]) for one in shown}) > 1]
+    metrics = [one.metric for one in study.objective]
+    return View(study.name, varied, metrics, is_ascending=study.objective[0].mode == "min")
+
+
+def _judged_by(study: Study) -> str:
+    return ", ".join(
         f"`{one.metric}` ({'higher' if one.mode == 'max' else 'lower'} is better)" for one in study.objective
     )
+
+
+def _axes(study: Study) -> str:
     return (
-        f"as metric choose {metrics}; as parameters those that the study asks about, which have plain names. "
+        f"as metric choose {_judged_by(study)}; as parameters those that the study asks about, which have plain names. "
         f"Parameters called `{NUISANCE}…` were searched, too, so that the others are compared at their best."
     )
 

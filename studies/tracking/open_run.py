@@ -12,6 +12,7 @@ from typing import Any
 from studies.tracking.experiment import Experiment
 from studies.tracking.links import linked
 from studies.tracking.spool import Record
+from studies.tracking.views import tag_of
 
 MAX_TAG = 5000  # characters
 NOTE = "mlflow.note.content"  # tag of a run, or of an experiment: its description, in Markdown
@@ -67,7 +68,10 @@ class OpenRun:
         self.add_tags({record["name"]: record["value"]})
 
     def describe(self, record: Record) -> None:
-        """The description that MLflow shows of the run."""
+        """The description that MLflow shows of the run, and the views of the runs below it that it leads to."""
+        views = [link["view"] for link in record["links"].values() if link.get("view") and not self._kept_tags]
+        for view in views:
+            self._client.set_experiment_tag(self._experiment.id, *tag_of(view, self.run_id, record["at_ms"]))
         self.add_tags({NOTE: self._linked(record)})
 
     def about(self, record: Record) -> None:

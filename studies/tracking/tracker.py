@@ -20,6 +20,7 @@ from studies.tracking.ledger import Ledger, folder_of
 from studies.tracking.refusal import sentence
 from studies.tracking.spool import SEGMENT, Record, Spool, left_behind
 from studies.tracking.spooling import SpoolWriter
+from studies.tracking.views import View
 
 GATHER_S = 1.0  # calls of this time go to MLflow in one batch
 RETRY_S = (0.5, 15.0)  # first and longest wait for an MLflow that is away
@@ -41,10 +42,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Link:
-    """A page of MLflow's: of one run, of several compared, or of a metric of theirs against its steps."""
+    """A page of MLflow's: of one run, of several compared, or of a metric of theirs against its steps.
+
+    view: the page is of the experiment's runs in this view, which the description of the run that is above them makes.
+    """
 
     keys: Sequence[str]
     metric: str = ""
+    view: View | None = None
 
 
 @dataclass(frozen=True)
@@ -233,7 +238,7 @@ class Tracker:
 
 
 def _plain(links: Mapping[str, Link] | None) -> dict[str, Any]:
-    return {name: {"keys": list(link.keys), "metric": link.metric} for name, link in (links or {}).items()}
+    return {name: {**asdict(link), "keys": list(link.keys)} for name, link in (links or {}).items()}
 
 
 def is_needed(root: Path, experiment: str) -> bool:
