@@ -14,6 +14,7 @@ from trainables import node
 CODE = Path(__file__).resolve().parents[1]
 LOOK_EVERY_S = 5.0
 ANSWERS_WITHIN_S = 120.0  # of a node, which first unpacks the code
+IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for what `ray job submit` runs
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",  # of a local Ray; since 2.59 it would write a token into the home folder
@@ -46,12 +47,10 @@ def start(scale: Scale, verbose: bool, place: str) -> int:
         level = logging.INFO if verbose else logging.FATAL
         common: dict[str, Any] = {"logging_level": level, "log_to_driver": verbose, "configure_logging": verbose}
         if os.environ.get("RAY_ADDRESS"):
-            environment = {
-                "working_dir": str(CODE),
-                "excludes": [".git", ".venv", "results", "*.tif", "*.tiff"],
-                "env_vars": {name: value for name, value in QUIET.items() if name != "RAY_AUTH_MODE"}
-                | {"OMP_NUM_THREADS": str(num_cpus)},
-            }
+            quiet = {name: value for name, value in QUIET.items() if name != "RAY_AUTH_MODE"}
+            environment: dict[str, Any] = {"env_vars": {**quiet, "OMP_NUM_THREADS": str(num_cpus)}}
+            if IN_A_JOB not in os.environ:  # a job's checkout goes to the workers anyway
+                environment |= {"working_dir": str(CODE), "excludes": [".git", ".venv", "results", "*.tif", "*.tiff"]}
             ray.init(runtime_env=environment, **common)
             check_nodes(place)
         else:
