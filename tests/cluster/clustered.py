@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -137,6 +139,14 @@ class Cluster:
         assert done.returncode == 0, f"{' '.join(words)}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
         return done.stdout
 
+    def answer(self, path: str) -> dict[str, Any]:
+        """What the dashboard answers to whoever has the token."""
+        headers = {"Authorization": f"Bearer {self.token.read_text()}"}
+        request = urllib.request.Request(f"http://127.0.0.1:{OUTSIDE}{path}", headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
     def num_nodes(self) -> int:
         """How many nodes Ray takes for alive."""
         said = self.head.ssh(". ~/.bashrc; RAY_AUTH_MODE=token ray status", check=False).stdout
@@ -159,13 +169,11 @@ class Job:
 
     def status(self) -> str:
         """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED, as Ray has it."""
-        said = self.cluster.outside("ray", "job", "status", self.name)
-        found = [word for word in STATES if word in said.stdout + said.stderr]
-        return found[0] if found else f"unknown: {said.stdout} {said.stderr}"
+        return str(self.cluster.answer(f"/api/jobs/{self.name}")["status"])
 
     def log(self) -> str:
         """What it said so far."""
-        return self.cluster.outside("ray", "job", "logs", self.name).stdout
+        return str(self.cluster.answer(f"/api/jobs/{self.name}/logs")["logs"])
 
     def until(self, said: str, timeout_s: float = 300.0) -> None:
         """Wait until it has said something."""
@@ -174,14 +182,14 @@ class Job:
     def end(self, timeout_s: float) -> str:
         """Its last status; AssertionError with its log where it does not end in time."""
         with suppress(AssertionError):
-            _until(lambda: self.status() in STATES[:3], timeout_s, "ends")
+            _until(lambda: self.status() in ENDED, timeout_s, "ends")
             return self.status()
         raise AssertionError(
             f"{self.name} must end within {timeout_s:g} s, but is {self.status()}: {self.log()[-3000:]}"
         )
 
 
-STATES = ("SUCCEEDED", "FAILED", "STOPPED", "RUNNING", "PENDING")
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 def _until(holds: Any, timeout_s: float, what: str) -> None:
