@@ -12,6 +12,7 @@ from studies.scale import Scale
 from trainables import node
 
 CODE = Path(__file__).resolve().parents[1]
+UNSHIPPED = [".git", ".venv", "results", "*.tif", "*.tiff"]  # of the checkout, to other nodes
 LOOK_EVERY_S = 5.0
 ANSWERS_WITHIN_S = 120.0  # of a node, which first unpacks the code
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for what `ray job submit` runs
@@ -50,7 +51,7 @@ def start(scale: Scale, verbose: bool, place: str) -> int:
             quiet = {name: value for name, value in QUIET.items() if name != "RAY_AUTH_MODE"}
             environment: dict[str, Any] = {"env_vars": {**quiet, "OMP_NUM_THREADS": str(num_cpus)}}
             if IN_A_JOB not in os.environ:  # a job's checkout goes to the workers anyway
-                environment |= {"working_dir": str(CODE), "excludes": [".git", ".venv", "results", "*.tif", "*.tiff"]}
+                environment |= {"working_dir": str(CODE), "excludes": UNSHIPPED}
             ray.init(runtime_env=environment, **common)
             check_nodes(place)
         else:

@@ -28,16 +28,15 @@ LONGER = {"num_epochs": 60, "steps_per_epoch": 4}  # so that a host can be lost 
 
 @dataclass(frozen=True)
 class Bench:
-    """A cluster of three hosts, the checkout that jobs get, and the shared folder as this machine sees it."""
+    """A cluster of three hosts, and the shared folder as this machine sees it."""
 
     cluster: Cluster
-    checkout: Path
     shared: Path
 
     def run(self, name: str, *words: str) -> tuple[Job, Path]:
         """Begin `run WORDS` as a job of that name, with a results folder of its own."""
-        given = ("run", *words, "--scale", "smoke", "--storage", f"/shared/{name}")
-        return self.cluster.submit(self.checkout, f"{name}-{time.monotonic_ns()}", *given), self.shared / name
+        given = (*words, "--scale", "smoke", "--storage", f"/shared/{name}")
+        return Job(self.cluster, self.cluster.submit(*given)), self.shared / name
 
     @property
     def uri(self) -> str:
@@ -56,9 +55,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     )
     bed = hosts.Bed(Path("/run/dehazing-bed"), shared, 3)
     with bed as machines:
-        cluster = Cluster(bed, machines, folder)
+        cluster = Cluster(bed, machines, folder, checkout)
         cluster.up()
-        yield Bench(cluster, checkout, shared)
+        yield Bench(cluster, shared)
         cluster.down()
 
 

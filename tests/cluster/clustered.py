@@ -36,12 +36,12 @@ SERVER = (
 class Cluster:
     """`ray up`, jobs from outside, `ray down`. The first host is the head.
 
-    folder: a new one, for what would lie in the home of whoever uses the cluster.
+    folder: a new one, for what would lie in the home of whoever uses the cluster. checkout: whose code runs.
     """
 
-    def __init__(self, bed: Bed, hosts: Sequence[Host], folder: Path):
+    def __init__(self, bed: Bed, hosts: Sequence[Host], folder: Path, checkout: Path):
         self.head, self.workers, self.bed = hosts[0], list(hosts[1:]), bed
-        self.folder, self.file = folder, folder / "cluster.yaml"
+        self.checkout, self.file = checkout, folder / "cluster.yaml"
         self._tunnel: subprocess.Popen[bytes] | None = None
         token = folder / "home" / ".ray" / "auth_token"
         token.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ class Cluster:
 
     def up(self) -> None:
         """Ray and MLflow's server on the hosts, and a tunnel to the dashboard."""
-        self._outside("ray", "up", "-y", "--no-config-cache", str(self.file))
+        self.asked("ray", "up", "-y", "--no-config-cache", str(self.file))
         self.serve()
         _until(lambda: self.num_nodes() == 1 + len(self.workers), READY_IN_S, "every worker must join")
         self.tunnel()
@@ -109,17 +109,16 @@ class Cluster:
             self._tunnel.kill()
             self._tunnel.wait()
 
-    def submit(self, checkout: Path, name: str, *words: str) -> Job:
-        """`python -m studies WORDS` as a job on the head, with this checkout; returns at once."""
-        values = {
-            "RAY_ADDRESS": "auto",
-            "MLFLOW_TRACKING_URI": f"http://{self.head.address}:{TRACKING}",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
-        command = ["env", *(f"{name}={value}" for name, value in values.items()), "python", "-m", "studies", *words]
-        begin = ["ray", "job", "submit", "--no-wait", "--submission-id", name, "--working-dir", str(checkout), "--"]
-        self._outside(*begin, *command)
-        return Job(self, name)
+    def submit(self, *words: str) -> str:
+        """The name of the job that `studies submit WORDS` begins or finds; returns at once."""
+        said = self.asked("python", "-m", "studies", "submit", *words, "--cluster", str(self.file), "--detach")
+        return said.split("job ")[1].partition(":")[0]
+
+    def asked(self, *words: str) -> str:
+        """What a command of whoever uses the cluster says; AssertionError where it fails."""
+        done = self.outside(*words)
+        assert done.returncode == 0, f"{' '.join(words)}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
+        return done.stdout
 
     def outside(self, *words: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """A command on this machine as whoever uses the cluster gives it; its exit code is not looked at."""
@@ -127,17 +126,12 @@ class Cluster:
         return subprocess.run(
             words,
             env={**self.environment, **address, **(environment or {})},
-            cwd=self.folder,
+            cwd=self.checkout,
             capture_output=True,
             text=True,
             timeout=300,
             check=False,
         )
-
-    def _outside(self, *words: str) -> str:
-        done = self.outside(*words)
-        assert done.returncode == 0, f"{' '.join(words)}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
-        return done.stdout
 
     def answer(self, path: str) -> dict[str, Any]:
         """What the dashboard answers to whoever has the token."""
@@ -155,7 +149,7 @@ class Cluster:
     def down(self) -> None:
         """`ray down`, and the tunnel with it."""
         self.close_tunnel()
-        self._outside("ray", "down", "-y", str(self.file))
+        self.asked("ray", "down", "-y", str(self.file))
 
 
 SMALL = "--object-store-memory=100000000"
