@@ -116,7 +116,7 @@ def test_a_worker_that_loses_power_costs_its_time_alone(bench: Bench, pair: list
     assert job.end(600) == "SUCCEEDED", job.log()[-3000:]
     check(root, bench, pair)
     worker.boot()
-    bench.cluster.up()
+    bench.cluster.again()
 
 
 @pytest.mark.parametrize("seconds", [20, 120])
@@ -127,7 +127,7 @@ def test_a_worker_that_is_unplugged_for_a_while(bench: Bench, pair: list[tuple[A
     bench.cluster.workers[0].plug()
     assert job.end(600) == "SUCCEEDED", job.log()[-3000:]
     check(root, bench, pair)
-    bench.cluster.up()
+    bench.cluster.again()
 
 
 def test_mlflow_that_is_restarted_misses_nothing(bench: Bench, pair: list[tuple[Any, ...]]) -> None:
@@ -146,8 +146,7 @@ def test_a_new_cluster_on_the_same_storage_goes_on_where_the_head_was_lost(
     before = published(root)
     bench.cluster.head.cut_power()
     bench.cluster.head.boot()
-    bench.cluster.down()
-    bench.cluster.up()
+    bench.cluster.again()
     again, _ = bench.run("head", "/shared/pair.yaml")
     assert again.end(600) == "SUCCEEDED", again.log()[-3000:]
     assert before.items() <= published(root).items()

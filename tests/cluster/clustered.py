@@ -83,6 +83,11 @@ class Cluster:
         _until(lambda: self.num_nodes() == 1 + len(self.workers), READY_IN_S, "every worker must join")
         self.tunnel()
 
+    def again(self) -> None:
+        """A new cluster on the same hosts: Ray's launcher never asks again for a worker that was lost and came back."""
+        self.down()
+        self.up()
+
     def serve(self) -> None:
         """MLflow's server on the head, as the file's set-up starts it (cluster/mlflow.sh) where there is systemd."""
         folder = f"{SHARED}/mlflow"
