@@ -6,7 +6,7 @@ ARGS   ?=
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: study test test-faults lint benchmarks setup clean
+.PHONY: study test test-faults test-cluster lint benchmarks setup clean
 study: setup
 	$(RUN) -m studies run all $(ARGS)
 
@@ -16,6 +16,11 @@ test: setup
 # an hour on two cores: kills at fifty random moments and around every kind of write; a short form is among the tests
 test-faults: setup
 	$(RUN) -m pytest -m faults $(ARGS)
+
+# half an hour: needs root, and Debian's iproute2, openssh-server and rsync, for hosts that are namespaces of this one
+test-cluster: setup
+	$(RUN) -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev,cluster]'
+	$(RUN) -m pytest -m cluster $(ARGS)
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -18,6 +18,7 @@ COMMANDS = {
     "plan": ("studies.planning.plan", "what `run` would do and cost; starts nothing"),
     "status": ("studies.looking", "how far the studies are"),
     "run": ("studies.running", "search, confirm and report; goes on where it stopped"),
+    "submit": ("studies.submitting", "`run` on a cluster, as a job on its head; follows it"),
     "report": ("studies.running", "write the report of an experiment again"),
     "table": ("studies.tables", "a table of an experiment as CSV or parquet"),
     "compare": ("studies.tables", "two runs side by side: settings, metrics, the paired gap"),

@@ -8,8 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from studies.scale import Scale
+from trainables import node
+
 CODE = Path(__file__).resolve().parents[1]
+UNSHIPPED = [".git", ".venv", "results", "*.tif", "*.tiff"]  # of the checkout, to other nodes
 LOOK_EVERY_S = 5.0
+ANSWERS_WITHIN_S = 120.0  # of a node, which first unpacks the code
+IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for what `ray job submit` runs
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",  # of a local Ray; since 2.59 it would write a token into the home folder
@@ -26,8 +32,12 @@ QUIET = {
 }
 
 
-def start(num_parallel: int | None, num_cpus: int, num_gpus: float, verbose: bool) -> int:
-    """Start or join Ray, and return how many trials run side by side."""
+def start(scale: Scale, verbose: bool, place: str) -> int:
+    """Start or join Ray, and return how many trials run side by side.
+
+    place: of the store. ValueError where there is no room for a trial, or a node of a cluster differs from this host.
+    """
+    num_cpus, num_gpus = scale.num_cpus, scale.num_gpus
     for name, value in QUIET.items():
         if name != "RAY_AUTH_MODE" or not os.environ.get("RAY_ADDRESS"):
             os.environ.setdefault(name, value)
@@ -38,13 +48,12 @@ def start(num_parallel: int | None, num_cpus: int, num_gpus: float, verbose: boo
         level = logging.INFO if verbose else logging.FATAL
         common: dict[str, Any] = {"logging_level": level, "log_to_driver": verbose, "configure_logging": verbose}
         if os.environ.get("RAY_ADDRESS"):
-            environment = {
-                "working_dir": str(CODE),
-                "excludes": [".git", ".venv", "results", "*.tif", "*.tiff"],
-                "env_vars": {name: value for name, value in QUIET.items() if name != "RAY_AUTH_MODE"}
-                | {"OMP_NUM_THREADS": str(num_cpus)},
-            }
+            quiet = {name: value for name, value in QUIET.items() if name != "RAY_AUTH_MODE"}
+            environment: dict[str, Any] = {"env_vars": {**quiet, "OMP_NUM_THREADS": str(num_cpus)}}
+            if IN_A_JOB not in os.environ:  # a job's checkout goes to the workers anyway
+                environment |= {"working_dir": str(CODE), "excludes": UNSHIPPED}
             ray.init(runtime_env=environment, **common)
+            check_nodes(place)
         else:
             paths = [str(CODE), *filter(None, [os.environ.get("PYTHONPATH")])]
             os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # inherited by the workers
@@ -52,15 +61,40 @@ def start(num_parallel: int | None, num_cpus: int, num_gpus: float, verbose: boo
     if not verbose:
         logging.getLogger("ray").setLevel(logging.FATAL)
     free = ray.cluster_resources()
-    slots = int(free.get("CPU", 1) // num_cpus)
+    slots = int(free.get("CPU", 0) // num_cpus)
     if num_gpus:
         slots = min(slots, int(free.get("GPU", 0) / num_gpus))
+    if os.environ.get("RAY_ADDRESS") and scale.num_parallel:
+        return scale.num_parallel  # a cluster that has fewer grows to it, or they wait
     if slots < 1:
         raise ValueError(
             f"A trial needs {num_cpus} CPUs and {num_gpus} GPUs, "
-            f"but Ray has {free.get('CPU', 0):g} and {free.get('GPU', 0):g}."
+            f"but Ray has {free.get('CPU', 0):g} and {free.get('GPU', 0):g}: for a cluster that grows, say how many "
+            "trials run side by side by --set scale.num_parallel=…"
         )
-    return min(slots, num_parallel) if num_parallel else slots
+    return min(slots, scale.num_parallel) if scale.num_parallel else slots
+
+
+def check_nodes(place: str) -> None:
+    """ValueError naming the first node of the cluster that differs from this host; place: of the store."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    expected = node.alike(place)
+    look = ray.remote(num_cpus=0, max_retries=0)(node.difference)
+    asked = {}
+    for one in ray.nodes():
+        if one["Alive"]:
+            here = NodeAffinitySchedulingStrategy(one["NodeID"], soft=False)
+            asked[look.options(scheduling_strategy=here).remote(expected, place)] = one["NodeManagerHostname"]
+    answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWERS_WITHIN_S)
+    for answer in answered:
+        said = ray.get(answer)
+        if said:
+            raise ValueError(said)
+    if silent:
+        names = ", ".join(sorted(asked[one] for one in silent))
+        raise ValueError(f"Every node must answer within {ANSWERS_WITHIN_S:g} s, but {names} did not.")
 
 
 class Lost(RuntimeError):

@@ -15,6 +15,7 @@ from studies.cluster import Watch
 from studies.overhead import Overhead
 from studies.progress import Progress, time_left
 from studies.scale import Scale
+from trainables import node
 
 LOOK_EVERY_S = 5.0  # at the store, for what others have published or begun
 Key = tuple[str, int]  # (instance, seed)
@@ -51,6 +52,7 @@ def confirm(
     agenda = _agenda({wanted[keys[0]].address: wanted[keys[0]] for keys in missing.values()}, store)
     weights = {address: expected_s.get(keys[0][0], 30.0) for address, keys in missing.items()}
     device = "cuda" if scale.num_gpus else "cpu"
+    alike = node.alike(store.place)
     task = ray.remote(num_cpus=scale.num_cpus, num_gpus=scale.num_gpus, max_retries=0)(_execute)
     running: dict[Any, Execution] = {}
     resting: list[Execution] = []  # that somebody else began meanwhile
@@ -66,7 +68,7 @@ def confirm(
                     failed |= dict.fromkeys(missing[asked.target], _first_reason(asked, agenda) or reason)
             while len(running) < slots and (work := agenda.start()):
                 fields = asdict(work[0])
-                running[task.remote(work[0].address, fields, store.place, device, scale.num_cpus)] = work[0]
+                running[task.remote(work[0].address, fields, store.place, alike, device, scale.num_cpus)] = work[0]
             left = time_left(time.monotonic() - begun_s, done, total) or total / slots
             progress.show("confirmation", num_ended, len(missing), len(running), left_s=left)
             watch.look()
@@ -150,7 +152,9 @@ def _outcome(ref: Any) -> dict[str, Any]:
         return {"lost": reason}
 
 
-def _execute(address: str, fields: dict[str, Any], place: str, device: str, num_threads: int) -> dict[str, Any]:
+def _execute(
+    address: str, fields: dict[str, Any], place: str, alike: Mapping[str, str], device: str, num_threads: int
+) -> dict[str, Any]:
     """In a worker: make sure that the execution is published, or say why it is not.
 
     busy, failed, out_of_memory, stop: as `ending_of` says; what may go well another time is raised.
@@ -162,6 +166,9 @@ def _execute(address: str, fields: dict[str, Any], place: str, device: str, num_
     from dehazing.pipeline.failure import ending_of
     from dehazing.stages.fields import forget
 
+    different = node.difference(alike, place)
+    if different:
+        return {"stop": different}
     torch.set_num_threads(num_threads)
     clock, begun_s = Clock(), time.monotonic()
     outcome: dict[str, Any] = {}

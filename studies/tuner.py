@@ -33,6 +33,7 @@ from studies.scale import Scale
 from studies.searcher import JournalSearch
 from studies.study import Study
 from studies.tracking.tracker import Tracker
+from trainables import node
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def search(
     KeyboardInterrupt where it was stopped, Unwritable where the store cannot be written.
     """
     scale = how.scale
-    trial_config = {"num_threads": scale.num_cpus, "device": "cuda" if scale.num_gpus else "cpu"}
+    trial_config: dict[str, Any] = {"num_threads": scale.num_cpus, "device": "cuda" if scale.num_gpus else "cpu"}
+    trial_config["alike"] = node.alike(how.store.place)
     budget = Budget(study, optuna_study, how.root, scale.num_gpus)
     with locked(how.root):
         journal.enqueue(optuna_study, study)

@@ -35,6 +35,7 @@ from studies.reading import read_studies, study_names
 from studies.scale import read_scale
 from studies.study import Study
 from tests import tiny_series
+from trainables import node
 
 CHECKOUT = Path(__file__).parents[1]
 SMALL = {"base": 4, "depth": 2, "patch_px": 32, "batch_size": 2, "num_epochs": 1, "steps_per_epoch": 1}
@@ -291,10 +292,12 @@ def test_studies_that_do_not_build_on_the_one_without_a_choice_are_searched(
 def test_an_execution_that_somebody_else_is_at_gives_its_slot_back(tmp_path: Path) -> None:
     store = tiny_series.publish(tmp_path)
     execution = Execution("unet", SMALL, tiny_series.NAME, 1)
-    work = (execution.address, asdict(execution), store.place, "cpu", 1)
+    work = (execution.address, asdict(execution), store.place, node.alike(store.place), "cpu", 1)
     with lease(store, execution.address):
         assert _execute(*work)["busy"] and not store.has(execution.address)
     assert "busy" not in _execute(*work) and store.has(execution.address)
+    other = {**node.alike(store.place), "numpy": "1.0"}
+    assert "must have numpy 1.0" in _execute(*work[:3], other, "cpu", 1)["stop"]
 
 
 STAND_IN = '''
@@ -389,7 +392,7 @@ def hold():
 holding = threading.Thread(target=hold)
 holding.start()
 held.wait()
-slots = cluster.start(2, 1, 0, False)
+slots = cluster.start(Scale(num_parallel=2), False, store.place)
 failed = confirm(wanted, store, Scale(), slots, {}, Progress(), Overhead())
 holding.join()
 print(json.dumps({

@@ -17,6 +17,7 @@ from dehazing.pipeline.lease import LeaseLost, go_on_watching
 from dehazing.pipeline.store import Unwritable, open_store
 from dehazing.pipeline.together import execute_together
 from dehazing.stages import fields
+from trainables.node import difference
 
 MIB = 2**20
 
@@ -25,7 +26,8 @@ class Trial(tune.Trainable):
     """Trains or evaluates `config["executions"]`, whose products go to the store at `config["store"]`.
 
     config: store (what `open_store` takes), executions (address → the fields of one Execution, or of several that can
-    be executed together), device, num_threads, watched (address → what the driver has seen of a silent lease). One
+    be executed together), device, num_threads, watched (address → what the driver has seen of a silent lease),
+    alike (what this node must have as the driver has it; it may have joined the cluster after the start). One
     `step` is one epoch; the last result carries `done=True`; `spent` are the seconds by part so far. What was made is
     in the store, and so is why something failed.
     `failed`, `out_of_memory`, `busy` (somebody else is at it) and `stop` (nothing can be made at all, for the reason
@@ -40,6 +42,8 @@ class Trial(tune.Trainable):
         torch.set_num_threads(config.get("num_threads", 1))
         if torch.cuda.is_initialized():
             torch.cuda.reset_peak_memory_stats()
+        if config.get("alike"):
+            self._stop = self._stop or difference(config["alike"], config["store"])
         self._clock = Clock()
         self._epochs = self._working(config, self._clock)
 

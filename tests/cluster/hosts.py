@@ -1,0 +1,183 @@
+"""Pretend hosts on this machine, to be lost, unplugged and reached by SSH as others are.
+
+Each is a set of namespaces: an address on a bridge that leads nowhere else, a host name, processes, a disk that lies
+copy-on-write over this machine's, and an sshd. Needs root and Debian's iproute2, util-linux, openssh-server and rsync.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+INIT = Path(__file__).with_name("host.sh")
+PROGRAMS = ("ip", "nsenter", "unshare", "sshd", "ssh", "ssh-keygen", "rsync", "mount")
+NET, BRIDGE, PREFIX = "10.98.0", "dehazing0", "dh"  # this machine is .1 there
+COMES_UP_IN_S = 30.0
+
+
+def why_not() -> str:
+    """Why there can be no such hosts here, in one sentence, or ""."""
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        return "pretend hosts need Linux and root."
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
+    if missing:
+        return f"pretend hosts need {', '.join(missing)} (Debian: iproute2, util-linux, openssh-server, rsync)."
+    probe = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True, text=True)
+    return f"pretend hosts need namespaces: {probe.stderr.strip()}" if probe.returncode else ""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One of them; number 0 is the head by custom."""
+
+    bed: Bed
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Its host name, and that of its network namespace."""
+        return f"{PREFIX}{self.number}"
+
+    @property
+    def address(self) -> str:
+        """On the bridge."""
+        return f"{NET}.{10 + self.number}"
+
+    @property
+    def folder(self) -> Path:
+        """Where it keeps what outlives it: its disk, and what its first process said."""
+        return self.bed.folder / self.name
+
+    @property
+    def _link(self) -> str:
+        return f"{PREFIX}v{self.number}"
+
+    def boot(self, *, keeps_disk: bool = False) -> None:
+        """Start it and wait for its sshd; RuntimeError where that does not answer."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not keeps_disk:
+            _run("umount", str(self.folder / "disk"), check=False)
+        if not Path(f"/run/netns/{self.name}").exists():
+            _run("ip", "netns", "add", self.name)
+            _run("ip", "link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+            _run("ip", "link", "set", self._link, "master", BRIDGE)
+            _run("ip", "-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
+            for device in ("lo", "eth0"):
+                _run("ip", "-n", self.name, "link", "set", device, "up")
+        self.plug()
+        words = ["nsenter", f"--net=/run/netns/{self.name}", "unshare", "--mount", "--uts", "--ipc", "--pid", "--fork"]
+        words += ["--kill-child", "--mount-proc", "bash", str(INIT), str(self.folder), self.name, self.address]
+        words += [str(self.bed.shared), self.bed.path]
+        with (self.folder / "console.log").open("w") as console:
+            process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=console, stderr=console, start_new_session=True, text=True
+            )
+            assert process.stdin is not None
+            process.stdin.write(self.bed.names())
+            process.stdin.close()
+        (self.folder / "pid").write_text(str(process.pid))
+        deadline_s = time.monotonic() + COMES_UP_IN_S
+        while self.ssh("true", check=False).returncode:
+            if time.monotonic() > deadline_s or process.poll() is not None:
+                said = (self.folder / "console.log").read_text()
+                raise RuntimeError(f"{self.name} must come up within {COMES_UP_IN_S:g} s, but said: {said}")
+            time.sleep(0.1)
+
+    def ssh(self, command: str, *, check: bool = True, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run a command there."""
+        words = ["ssh", *self.bed.ssh_options, f"root@{self.address}", command]
+        return subprocess.run(words, capture_output=True, text=True, check=check, timeout=timeout_s)
+
+    def unplug(self) -> None:
+        """Only the cable: what runs there goes on."""
+        _run("ip", "link", "set", self._link, "down")
+
+    def plug(self) -> None:
+        """The cable again."""
+        _run("ip", "link", "set", self._link, "up")
+
+    def cut_power(self) -> None:
+        """Nobody is told: the link is down before the processes end."""
+        self.unplug()
+        self.crash()
+
+    def crash(self) -> None:
+        """Every process is killed; the link stays, so whoever talks to it is told at once."""
+        with suppress(OSError, ValueError, psutil.NoSuchProcess):
+            process = psutil.Process(int((self.folder / "pid").read_text()))
+            for child in process.children():  # the first process of the host: the kernel kills the others with it
+                child.send_signal(signal.SIGKILL)
+            process.kill()
+            psutil.wait_procs([process], timeout=10)
+        (self.folder / "pid").unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """End it, its disk included."""
+        self.crash()
+        _run("ip", "netns", "del", self.name, check=False)
+        _run("ip", "link", "del", self._link, check=False)
+        _run("umount", "--lazy", str(self.folder / "disk"), check=False)
+
+
+class Bed:
+    """A bridge with hosts on it; a context manager that leaves nothing behind.
+
+    folder: a new one, which becomes a file system of its own. shared: a folder that every host sees as /shared.
+    """
+
+    def __init__(self, folder: Path, shared: Path, num_hosts: int):
+        self.folder, self.shared = folder, shared
+        self.hosts = [Host(self, number) for number in range(num_hosts)]
+        self.key = folder / "key"
+        self.path = f"{Path(sys.executable).parent}:/usr/sbin:/sbin"
+        options = {"StrictHostKeyChecking": "no", "UserKnownHostsFile": "/dev/null", "LogLevel": "ERROR"}
+        options |= {"ConnectTimeout": "5", "IdentitiesOnly": "yes"}
+        self.ssh_options = ["-i", str(self.key), *(f"-o{name}={value}" for name, value in options.items())]
+
+    def __enter__(self) -> Sequence[Host]:
+        self._remove()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.shared.mkdir(parents=True, exist_ok=True)
+        _run("mount", "-t", "tmpfs", "-o", "mode=755", PREFIX, str(self.folder))
+        try:
+            _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", PREFIX, "-f", str(self.key))
+            _run("ip", "link", "add", BRIDGE, "type", "bridge")
+            _run("ip", "addr", "add", f"{NET}.1/24", "dev", BRIDGE)
+            _run("ip", "link", "set", BRIDGE, "up")
+            for host in self.hosts:
+                host.boot()
+        except BaseException:
+            self._remove()
+            raise
+        return self.hosts
+
+    def __exit__(self, *_: object) -> None:
+        self._remove()
+
+    def names(self) -> str:
+        """/etc/hosts of every host."""
+        return "127.0.0.1 localhost\n" + "".join(f"{host.address} {host.name}\n" for host in self.hosts)
+
+    def _remove(self) -> None:
+        for host in self.hosts:
+            host.remove()
+        _run("ip", "link", "del", BRIDGE, check=False)
+        if self.folder.is_mount():
+            _run("umount", "--lazy", str(self.folder))
+
+
+def _run(*words: str, check: bool = True) -> None:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        raise RuntimeError(f"{' '.join(words)} must work, but said: {done.stderr.strip()}")
