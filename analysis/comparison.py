@@ -75,6 +75,11 @@ def paired_gaps(first: pd.DataFrame, second: pd.DataFrame) -> tuple[list[Gap], s
     gaps = []
     for one, other in pairs:
         before, after = first[first["variant"] == one], second[second["variant"] == other]
+        if set(before["seed"]) != set(after["seed"]):
+            raise ValueError(
+                f"Both runs must have scored {title(one)} and {title(other)} on the same seeds, but have "
+                f"{sorted(set(before['seed']))} and {sorted(set(after['seed']))}."
+            )
         name = title(one) if one == other else f"{title(one)} → {title(other)}"
         for metric in METRICS:
             found = interval((values_of(after, metric) - values_of(before, metric))[None])

@@ -18,19 +18,27 @@ if [ "$(wc -w <<<"$volume")" != 1 ]; then
     echo "One volume in $zone must have the tag study=$name, but there is: ${volume:-none}." >&2
     exit 1
 fi
-# the head before this one may still be going down
-if ! aws ec2 wait volume-available --volume-ids "$volume"; then
-    echo "$volume must hang on no other instance, but does: terminate the other head first (\`ray down\`)." >&2
-    exit 1
+holder=$(aws ec2 describe-volumes --volume-ids "$volume" --query 'Volumes[0].Attachments[0].InstanceId' --output text)
+if [ "$holder" != "$instance" ]; then # it may be here since a set-up that was cut off
+    # the head before this one may still be going down
+    if ! aws ec2 wait volume-available --volume-ids "$volume"; then
+        echo "$volume must hang on no other instance, but does: terminate the other head first (\`ray down\`)." >&2
+        exit 1
+    fi
+    aws ec2 attach-volume --volume-id "$volume" --instance-id "$instance" --device /dev/sdf >/dev/null
 fi
-aws ec2 attach-volume --volume-id "$volume" --instance-id "$instance" --device /dev/sdf >/dev/null
 device=/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${volume/-/}
 for _ in $(seq 60); do
     [ -e "$device" ] && break
     sleep 1
 done
+if [ ! -e "$device" ]; then
+    echo "$volume must appear as $device within a minute, but did not." >&2
+    exit 1
+fi
 sudo blkid "$device" >/dev/null || sudo mkfs.ext4 -q "$device" # a new one; what holds a file system is never formatted
 sudo mkdir -p "$folder"
-echo "UUID=$(sudo blkid -s UUID -o value "$device") $folder ext4 defaults,nofail 0 2" | sudo tee -a /etc/fstab >/dev/null
+line="UUID=$(sudo blkid -s UUID -o value "$device") $folder ext4 defaults,nofail 0 2"
+grep -qxF "$line" /etc/fstab || echo "$line" | sudo tee -a /etc/fstab >/dev/null
 sudo mount "$folder"
 sudo chown "$USER" "$folder"

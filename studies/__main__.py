@@ -80,6 +80,7 @@ def _run(words: list[str]) -> int:
     parser = Parser(prog=f"python -m studies {name}", description=text, allow_abbrev=False)
     function = name.replace("-", "_")
     getattr(command, f"add_{function}")(parser)
+    parser.set_defaults(words=words[1:])
     return getattr(command, function)(parser.parse_args(words[1:]))
 
 

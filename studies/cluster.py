@@ -8,7 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from studies.scale import Scale
+from studies.tracking.identity import results_id
 from trainables import node
 
 CODE = Path(__file__).resolve().parents[1]
@@ -64,8 +67,8 @@ def start(scale: Scale, verbose: bool, place: str) -> int:
     slots = int(free.get("CPU", 0) // num_cpus)
     if num_gpus:
         slots = min(slots, int(free.get("GPU", 0) / num_gpus))
-    if os.environ.get("RAY_ADDRESS") and scale.num_parallel:
-        return scale.num_parallel  # a cluster that has fewer grows to it, or they wait
+    if os.environ.get("RAY_ADDRESS") and scale.num_parallel and _can_grow():
+        return scale.num_parallel
     if slots < 1:
         raise ValueError(
             f"A trial needs {num_cpus} CPUs and {num_gpus} GPUs, "
@@ -75,26 +78,54 @@ def start(scale: Scale, verbose: bool, place: str) -> int:
     return min(slots, scale.num_parallel) if scale.num_parallel else slots
 
 
+def _can_grow() -> bool:
+    """Whether an autoscaler may start more nodes than there are: one of machines at hand has them all."""
+    file = Path("~/ray_bootstrap_config.yaml").expanduser()  # what `ray up` leaves on the head
+    return file.is_file() and yaml.safe_load(file.read_text())["provider"]["type"] != "local"
+
+
+def alike(place: str) -> dict[str, str]:
+    """What every node must have as this host has it; place: of the store, a folder of which gets its id."""
+    if "://" not in place:
+        results_id(Path(place))
+    return node.alike(place)
+
+
 def check_nodes(place: str) -> None:
-    """ValueError naming the first node of the cluster that differs from this host; place: of the store."""
+    """ValueError naming the first node of the cluster that differs from this host, or cannot be asked.
+
+    place: of the store.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    expected = node.alike(place)
+    expected = alike(place)
     look = ray.remote(num_cpus=0, max_retries=0)(node.difference)
     asked = {}
     for one in ray.nodes():
         if one["Alive"]:
             here = NodeAffinitySchedulingStrategy(one["NodeID"], soft=False)
-            asked[look.options(scheduling_strategy=here).remote(expected, place)] = one["NodeManagerHostname"]
+            asked[look.options(scheduling_strategy=here).remote(expected, place)] = one
     answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWERS_WITHIN_S)
     for answer in answered:
-        said = ray.get(answer)
+        name, said = asked[answer]["NodeManagerHostname"], ""
+        try:
+            said = ray.get(answer)
+        except ray.exceptions.RayError as error:
+            if _is_alive(asked[answer]["NodeID"]):
+                said = f"Every node must run what it is asked, but {name} says: {' '.join(str(error).split())[-300:]}"
         if said:
             raise ValueError(said)
+    silent = [one for one in silent if _is_alive(asked[one]["NodeID"])]
     if silent:
-        names = ", ".join(sorted(asked[one] for one in silent))
+        names = ", ".join(sorted(asked[one]["NodeManagerHostname"] for one in silent))
         raise ValueError(f"Every node must answer within {ANSWERS_WITHIN_S:g} s, but {names} did not.")
+
+
+def _is_alive(node_id: str) -> bool:
+    import ray
+
+    return any(one["NodeID"] == node_id and one["Alive"] for one in ray.nodes())
 
 
 class Lost(RuntimeError):
@@ -114,7 +145,7 @@ class Watch:
         import ray
 
         here = ray.get_runtime_context().get_node_id()
-        if not any(node["NodeID"] == here and node["Alive"] for node in ray.nodes()):
+        if not _is_alive(here):
             raise Lost("Ray must stay alive on this host, but it was killed or has died; give the same command again.")
         self._looked_s = time.monotonic()
 

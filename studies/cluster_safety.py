@@ -12,7 +12,7 @@ from studies.cluster_pins import commands
 
 TOKEN = "~/.ray/auth_token"  # where Ray looks for it
 HERE = ("127.0.0.1", "localhost")
-OPEN = re.compile(r"\bmlflow\b.*--host[ =]['\"]?(0\.0\.0\.0|::)")
+OPEN = re.compile(r"(\bmlflow\b.*\s(--host|-h)[\s=\\]*|\bMLFLOW_HOST=)['\"]?(0\.0\.0\.0|::)", re.DOTALL)
 
 
 def check_mounts(config: Mapping[str, Any], where: str) -> None:
@@ -31,6 +31,8 @@ def check_key(config: Mapping[str, Any], where: str) -> None:
     key = config["auth"].get("ssh_private_key")
     if key is not None and not Path(key).expanduser().is_file():
         raise ValueError(f"{where}: `auth.ssh_private_key` must be a file, but {key} is none.")
+    if key is not None and Path(key).expanduser().resolve().is_relative_to(CODE):
+        raise ValueError(f"{where}: the key must lie outside the checkout, which is shipped, but is {key}.")
     if config["provider"]["type"] == "local" and not config["auth"].get("ssh_user"):
         raise ValueError(f"{where}: `auth.ssh_user` must say who logs in on the machines, but is missing.")
 
@@ -48,9 +50,10 @@ def check_token(config: Mapping[str, Any], where: str) -> None:
     if path.stat().st_mode & 0o077:
         raise ValueError(f"{where}: {source} must be yours alone (chmod 600 {source}), but others may read it.")
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
-        mode = re.search(r"\bRAY_AUTH_MODE=['\"]?(\w+)", _start(config, key, where))
-        if mode is None or mode.group(1) != "token":
-            found = f"is {mode.group(1)}" if mode else "is not set"
+        before = re.split(r"\bray start\b", _start(config, key, where))[0]
+        modes = re.findall(r"\bRAY_AUTH_MODE=['\"]?(\w+)", before)
+        if not modes or modes[-1] != "token":
+            found = f"is {modes[-1]}" if modes else "is not set"
             raise ValueError(f"{where}: `{key}` must have RAY_AUTH_MODE=token before `ray start`, but it {found}.")
 
 

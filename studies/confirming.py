@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store, Unwritable, open_store
+from studies import cluster
 from studies.agenda import Agenda, Asked
 from studies.cluster import Watch
 from studies.overhead import Overhead
@@ -52,7 +53,7 @@ def confirm(
     agenda = _agenda({wanted[keys[0]].address: wanted[keys[0]] for keys in missing.values()}, store)
     weights = {address: expected_s.get(keys[0][0], 30.0) for address, keys in missing.items()}
     device = "cuda" if scale.num_gpus else "cpu"
-    alike = node.alike(store.place)
+    alike = cluster.alike(store.place)
     task = ray.remote(num_cpus=scale.num_cpus, num_gpus=scale.num_gpus, max_retries=0)(_execute)
     running: dict[Any, Execution] = {}
     resting: list[Execution] = []  # that somebody else began meanwhile
@@ -157,7 +158,7 @@ def _execute(
 ) -> dict[str, Any]:
     """In a worker: make sure that the execution is published, or say why it is not.
 
-    busy, failed, out_of_memory, stop: as `ending_of` says; what may go well another time is raised.
+    busy, failed, out_of_memory, stop: as `ending_of` says; what may go well another time, or elsewhere, is raised.
     """
     import torch
 
@@ -166,9 +167,7 @@ def _execute(
     from dehazing.pipeline.failure import ending_of
     from dehazing.stages.fields import forget
 
-    different = node.difference(alike, place)
-    if different:
-        return {"stop": different}
+    node.require_alike(alike, place)
     torch.set_num_threads(num_threads)
     clock, begun_s = Clock(), time.monotonic()
     outcome: dict[str, Any] = {}

@@ -32,7 +32,6 @@ from studies.samplers import make_sampler
 from studies.scale import Scale
 from studies.storage import note_store, store_of
 from studies.study import Study
-from studies.tracking.identity import results_id
 from studies.tracking.tracker import Data, Tracker, is_needed
 from studies.tracking.untold import untold
 
@@ -86,7 +85,6 @@ class Investigation:
             with tempfile.TemporaryFile(dir=self.root):
                 pass
             note_store(self.root, self.store)
-            results_id(self.root)  # by which the nodes of a cluster know that it is the same folder
         self.store.check_writable()
         if not self.store.has(f"series/{self.series}"):
             resources_of(self.scale, self.scale_name)  # before the work of making it

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 
 DIRTY = "-dirty"
+SHIPPED = "DEHAZING_COMMIT"  # names the commit where a checkout came without its repository
 UNKNOWN = "unknown"  # no repository, or one that does not hold this package
 KINDS = ("*.py", "*.yaml", "*.yml", "*.toml", "*.txt")  # of files that git does not know and that may matter
 MOST = 2**20  # characters of the patch
@@ -22,7 +24,7 @@ def commit(where: Path) -> str:
     """The commit that is checked out, with -dirty where the tree differs from it; UNKNOWN where there is none."""
     head = _git(where, "rev-parse", "HEAD").strip()
     if not head or not _git(where, "ls-files", "--", "."):  # installed into a folder that another repository ignores
-        return UNKNOWN
+        return os.environ.get(SHIPPED, UNKNOWN)
     return head + (DIRTY if _git(where, "status", "--porcelain", "--untracked-files=no") or _untracked(where) else "")
 
 

@@ -6,20 +6,16 @@ import argparse
 import os
 import re
 import shlex
-import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from studies import asking
+from studies import asking, revision
 from studies.cluster import CODE, UNSHIPPED
 from studies.cluster_file import check
+from studies.following import DASHBOARD, OPEN, client_at, follow
 from studies.tunnel import tunnel
-
-DASHBOARD = 8265
-GONE_AFTER_S = 60.0  # without an answer
-LOOK_EVERY_S = 2.0
-OPEN = ("PENDING", "RUNNING")
 
 
 def add_submit(parser: argparse.ArgumentParser) -> None:
@@ -34,25 +30,44 @@ def add_submit(parser: argparse.ArgumentParser) -> None:
 def submit(arguments: argparse.Namespace) -> int:
     """Begin the run on the cluster, or find the one of its experiment, and follow it to its end."""
     file = arguments.cluster.expanduser()
+    check_places(arguments)
     if check(file)["provider"]["type"] == "local":
         os.environ.setdefault("RAY_UP_enable_autoscaler_v2", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # either would send the job elsewhere
+        os.environ.pop(name, None)
     experiment = arguments.experiment or f"{arguments.dataset.stem}-{arguments.scale}"
-    entrypoint = shlex.join(["python", "-m", "studies", "run", *_passed_on(sys.argv[2:])])
+    entrypoint = shlex.join(["python", "-m", "studies", "run", *passed_on(arguments.words)])
     with tunnel(file, DASHBOARD) as port:
-        from ray.job_submission import JobSubmissionClient
-
         try:
-            client = JobSubmissionClient(f"http://127.0.0.1:{port}")
-            name, is_new = begun(client, experiment, entrypoint)
+            name, is_new = begun(client_at(port), experiment, entrypoint)
         except RuntimeError as error:
             raise ValueError(f"The cluster must take jobs, but says: {' '.join(str(error).split())[:300]}") from error
-        print(f"{'begun' if is_new else 'found'}   job {name}: {entrypoint}", flush=True)
-        print("It goes on without this command, which may be stopped by Ctrl-C; given again, it follows.", flush=True)
-        return 0 if arguments.detach else follow(client, name)
+    print(f"{'begun' if is_new else 'found'}   job {name}: {entrypoint}", flush=True)
+    print("It goes on without this command, which may be stopped by Ctrl-C; given again, it follows.", flush=True)
+    return 0 if arguments.detach else follow(file, name)
 
 
-def _passed_on(words: list[str]) -> list[str]:
+def check_places(arguments: argparse.Namespace) -> None:
+    """ValueError for what the cluster would not find, or what must not be read in a job's log.
+
+    A relative path is one of the checkout, which is shipped; an absolute one is the cluster's.
+    """
+    if not arguments.storage.is_absolute():
+        raise ValueError(
+            "With submit, --storage must be a folder that outlives the machines of the cluster, as an absolute path, "
+            f"but is {arguments.storage}."
+        )
+    files = [Path(name) for name in arguments.names if name.endswith((".yaml", ".yml"))]
+    for path in (arguments.dataset, *files):
+        if not path.is_absolute() and not (CODE / path).is_file():
+            raise ValueError(f"With submit, {path} must lie in the checkout, or be an absolute path of the cluster's.")
+    url = urlsplit(arguments.store or "")
+    if "@" in url.netloc or url.query:
+        raise ValueError("With submit, --store must go without credentials and options: a job's command can be read.")
+
+
+def passed_on(words: Sequence[str]) -> list[str]:
     """What `run` is given of the words that `submit` was given."""
     kept, skips = [], False
     for word in words:
@@ -71,46 +86,23 @@ def begun(client: Any, experiment: str, entrypoint: str) -> tuple[str, bool]:
     ValueError where one goes on that was asked for something else.
     """
     pattern = re.compile(re.escape(experiment) + r"-(\d+)")
-    jobs = {job.submission_id: job for job in client.list_jobs() if pattern.fullmatch(job.submission_id or "")}
-    for name, job in jobs.items():
+    number = 0
+    for job in client.list_jobs():
+        found = pattern.fullmatch(job.submission_id or "")
+        if not found:
+            continue
+        number = max(number, int(found[1]))
+        if job.status.value in OPEN and job.entrypoint == entrypoint:
+            return str(job.submission_id), False
         if job.status.value in OPEN:
-            if job.entrypoint != entrypoint:
-                raise ValueError(
-                    f"One job of the experiment {experiment} may go on at a time, but {name} does: `{job.entrypoint}`; "
-                    "give that command, or wait."
-                )
-            return name, False
-    number = max((int(pattern.fullmatch(name)[1]) for name in jobs), default=0) + 1  # type: ignore[index]
-    shipped = {"working_dir": str(CODE), "excludes": UNSHIPPED}
-    name = client.submit_job(entrypoint=entrypoint, submission_id=f"{experiment}-{number}", runtime_env=shipped)
+            raise ValueError(
+                f"One job of the experiment {experiment} may go on at a time, but {job.submission_id} does: "
+                f"`{job.entrypoint}`; give that command, or wait."
+            )
+    shipped = {
+        "working_dir": str(CODE),
+        "excludes": UNSHIPPED,
+        "env_vars": {revision.SHIPPED: revision.commit(CODE)},
+    }
+    name = client.submit_job(entrypoint=entrypoint, submission_id=f"{experiment}-{number + 1}", runtime_env=shipped)
     return str(name), True
-
-
-def follow(client: Any, name: str) -> int:
-    """Print what the job says until it ends; its exit code, as far as Ray tells it: 0, or 1.
-
-    RuntimeError where the head has not answered for GONE_AFTER_S.
-    """
-    told, answered_s = 0, time.monotonic()
-    while True:
-        try:
-            job = client.get_job_info(name)
-            log = client.get_job_logs(name)
-            answered_s = time.monotonic()
-        except (RuntimeError, OSError) as error:
-            if time.monotonic() - answered_s > GONE_AFTER_S:
-                print(
-                    f"The head has not answered for {GONE_AFTER_S:g} s ({type(error).__name__}); what was finished is "
-                    "in the storage: the same command goes on, on this cluster or a new one.",
-                    file=sys.stderr,
-                )
-                return 1
-        else:
-            sys.stdout.write(log[told:])
-            sys.stdout.flush()
-            told = len(log)
-            if job.status.value not in OPEN:
-                if job.status.value != "SUCCEEDED":
-                    print(f"{name} has {job.status.value.lower()}: {job.message}", file=sys.stderr)
-                return 0 if job.status.value == "SUCCEEDED" else 1
-        time.sleep(LOOK_EVERY_S)

@@ -22,7 +22,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import Owner
 from dehazing.pipeline.store import Store, Unwritable, writing
-from studies import journal
+from studies import cluster, journal
 from studies.budget import Budget, is_whole, locked
 from studies.cluster import Watch
 from studies.driving import driving
@@ -33,7 +33,6 @@ from studies.scale import Scale
 from studies.searcher import JournalSearch
 from studies.study import Study
 from studies.tracking.tracker import Tracker
-from trainables import node
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def search(
     """
     scale = how.scale
     trial_config: dict[str, Any] = {"num_threads": scale.num_cpus, "device": "cuda" if scale.num_gpus else "cpu"}
-    trial_config["alike"] = node.alike(how.store.place)
+    trial_config["alike"] = cluster.alike(how.store.place)
     budget = Budget(study, optuna_study, how.root, scale.num_gpus)
     with locked(how.root):
         journal.enqueue(optuna_study, study)

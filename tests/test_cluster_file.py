@@ -103,6 +103,23 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         "the source of `file_mounts.~/data` must exist, but no/such/folder does not",
     ),
     # besides the ten
+    "a token that comes too late": (
+        lambda c: swap(
+            c,
+            "worker_start_ray_commands",
+            "ray start",
+            "RAY_AUTH_MODE=disabled ray start",
+        ),
+        "`worker_start_ray_commands` must have RAY_AUTH_MODE=token before `ray start`, but it is disabled",
+    ),
+    "MLflow open to all": (
+        lambda c: c["head_setup_commands"].append("MLFLOW_HOST=0.0.0.0 mlflow server"),
+        "MLflow must listen on a private address",
+    ),
+    "MLflow open to all, briefly": (
+        lambda c: c["head_setup_commands"].append("mlflow server -h 0.0.0.0"),
+        "MLflow must listen on a private address",
+    ),
     "a typo deep in node_config": (
         lambda c: node(c)["InstanceMarketOptions"]["SpotOptions"].update(MaxPrise="1"),
         "has an unknown key `MaxPrise` in InstanceMarketOptions.SpotOptions; the nearest valid key is `MaxPrice`",

@@ -61,6 +61,10 @@ def test_a_run_with_a_score_missing_is_refused_and_not_called_diverged():
     part = whole[(whole["seed"] == 1) | (whole["field"] != "f3")]
     with pytest.raises(ValueError, match="Fields and seeds must be crossed: 12 scores are needed, but direct has 11"):
         paired_gaps(whole, part)
+    whole = scores(variants=("direct", "stop"), seeds=(1, 2))
+    part = whole[(whole["seed"] == 1) | (whole["variant"] != "direct")]
+    with pytest.raises(ValueError, match=r"on the same seeds, but have \[1, 2\] and \[1\]"):
+        paired_gaps(whole, part)
 
 
 def test_the_text_has_settings_metrics_and_gap():

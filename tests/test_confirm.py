@@ -23,7 +23,7 @@ from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.lease import lease
 from dehazing.stages import iterative
 from dehazing.strict import from_mapping
-from studies import conclusion, journal
+from studies import cluster, conclusion, journal
 from studies.asking import DATASET
 from studies.conclusion import best_settings, conclude, instances_of, wanted_of
 from studies.confirm import check_names, unconfirmed
@@ -289,15 +289,19 @@ def test_studies_that_do_not_build_on_the_one_without_a_choice_are_searched(
     assert len(investigation.failures) == 2, "the failed trials"
 
 
-def test_an_execution_that_somebody_else_is_at_gives_its_slot_back(tmp_path: Path) -> None:
+def test_an_execution_that_somebody_else_is_at_gives_its_slot_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = tiny_series.publish(tmp_path)
     execution = Execution("unet", SMALL, tiny_series.NAME, 1)
-    work = (execution.address, asdict(execution), store.place, node.alike(store.place), "cpu", 1)
+    alike = cluster.alike(store.place)
+    work = (execution.address, asdict(execution), store.place, alike, "cpu", 1)
     with lease(store, execution.address):
         assert _execute(*work)["busy"] and not store.has(execution.address)
     assert "busy" not in _execute(*work) and store.has(execution.address)
-    other = {**node.alike(store.place), "numpy": "1.0"}
-    assert "must have numpy 1.0" in _execute(*work[:3], other, "cpu", 1)["stop"]
+    monkeypatch.setattr(node, "RETRIES_S", ())
+    with pytest.raises(node.Unlike, match=r"must have numpy 1\.0"):
+        _execute(*work[:3], {**alike, "numpy": "1.0"}, "cpu", 1)
 
 
 STAND_IN = '''

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dehazing.pipeline.store import Store
+from studies import cluster
 from studies.tracking.identity import results_id
 from tests import tiny_series
 from trainables import node
@@ -24,7 +25,7 @@ def test_a_node_that_has_the_same_differs_in_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("package", ["Python", "torch", "numpy"])
 def test_another_version_is_named_with_the_node(package: str, tmp_path: Path) -> None:
-    expected = {**node.alike(str(tmp_path)), package: "1.2.3"}
+    expected = {**cluster.alike(str(tmp_path)), package: "1.2.3"}
     said = node.difference(expected, str(tmp_path))
     here = node.alike(str(tmp_path))[package]
     assert (
@@ -43,9 +44,25 @@ def test_a_folder_that_is_not_shared_is_told_from_one_that_is(tmp_path: Path) ->
     assert f"{socket.gethostname()} sees another" in node.difference(expected, str(place))
 
 
-def test_a_trial_on_a_node_that_differs_ends_everything_with_the_sentence(tmp_path: Path) -> None:
+def test_work_on_a_node_that_differs_is_given_up_for_another_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "RETRIES_S", (0.0, 0.0))
     store: Store = tiny_series.publish(tmp_path)
+    expected = cluster.alike(store.place)
     work = {"store": store.place, "executions": {}, "device": "cpu"}
-    trial = Trial({**work, "alike": {**node.alike(store.place), "torch": "1.0.0"}})
-    ended = trial.step()
-    assert ended["done"] and "Every node must have torch 1.0.0" in ended["stop"]
+    trial = Trial({**work, "alike": {**expected, "torch": "1.0.0"}})
+    with pytest.raises(node.Unlike, match=r"Every node must have torch 1\.0\.0"):
+        trial.step()
+    (tmp_path / node.SIGN).unlink()
+    with pytest.raises(node.Unlike, match="must see the results folder"):
+        node.require_alike(expected, store.place)
+    with pytest.raises(FileNotFoundError):
+        node.alike(store.place)
+
+
+def test_a_folder_that_is_mounted_a_moment_later_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = cluster.alike(str(tmp_path / "results"))
+    aside = (tmp_path / "results").rename(tmp_path / "aside")
+    monkeypatch.setattr(node.time, "sleep", lambda seconds: aside.rename(tmp_path / "results"))
+    node.require_alike(expected, str(tmp_path / "results"))

@@ -17,7 +17,7 @@ from dehazing.pipeline.lease import LeaseLost, go_on_watching
 from dehazing.pipeline.store import Unwritable, open_store
 from dehazing.pipeline.together import execute_together
 from dehazing.stages import fields
-from trainables.node import difference
+from trainables.node import require_alike
 
 MIB = 2**20
 
@@ -42,8 +42,6 @@ class Trial(tune.Trainable):
         torch.set_num_threads(config.get("num_threads", 1))
         if torch.cuda.is_initialized():
             torch.cuda.reset_peak_memory_stats()
-        if config.get("alike"):
-            self._stop = self._stop or difference(config["alike"], config["store"])
         self._clock = Clock()
         self._epochs = self._working(config, self._clock)
 
@@ -61,6 +59,8 @@ class Trial(tune.Trainable):
         return {**ending, **self._figures(), "done": True}
 
     def _working(self, config: Mapping[str, Any], clock: Clock) -> Iterator[dict[str, Any]]:
+        if config.get("alike"):
+            require_alike(config["alike"], config["store"])
         executions = [Execution.at(address, fields) for address, fields in config["executions"].items()]
         assert all(execution.kind == self.kind for execution in executions if self.kind), f"{self.kind}: {executions}"
         store, device = open_store(config["store"]), config.get("device", "cpu")

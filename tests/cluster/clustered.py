@@ -127,7 +127,7 @@ class Cluster:
 
     def outside(self, *words: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """A command on this machine as whoever uses the cluster gives it; its exit code is not looked at."""
-        address = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{OUTSIDE}"}
+        address = {} if "studies" in words else {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{OUTSIDE}"}
         return subprocess.run(
             words,
             env={**self.environment, **address, **(environment or {})},

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What runs first in a pretend host, within namespaces of its own (hosts.py): its file system, its home, its sshd.
-#   FOLDER NAME ADDRESS SHARED PATH, and on standard input the lines of /etc/hosts
+#   FOLDER NAME ADDRESS SHARED PATH PYTHON, and on standard input the lines of /etc/hosts
 set -euo pipefail
-folder=$1 name=$2 address=$3 shared=$4 path=$5
+folder=$1 name=$2 address=$3 shared=$4 path=$5 python=$6
 root=$folder/root disk=$folder/disk
 
 mount --make-rprivate /
@@ -23,12 +23,11 @@ mount --bind "$disk/ray" "$root/tmp/ray" # what Ray has on this machine is not t
 
 # A home of its own, but for a Python that lies in the real one.
 mount --bind "$disk/home" "$root/root"
-for kept in /root/.pyenv; do
-    [ -d "$kept" ] || continue
-    mkdir -p "$root$kept"
-    mount --bind "$kept" "$root$kept"
-    mount -o remount,bind,ro "$root$kept"
-done
+if [[ $python == /root/* ]]; then
+    mkdir -p "$root$python"
+    mount --bind "$python" "$root$python"
+    mount -o remount,bind,ro "$root$python"
+fi
 mkdir -p -m 700 "$root/root/.ssh"
 cat "$folder/../"*.pub > "$root/root/.ssh/authorized_keys"
 chmod 600 "$root/root/.ssh/authorized_keys"

@@ -6,6 +6,7 @@ copy-on-write over this machine's, and an sshd. Needs root and Debian's iproute2
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -78,7 +79,7 @@ class Host:
         self.plug()
         words = ["nsenter", f"--net=/run/netns/{self.name}", "unshare", "--mount", "--uts", "--ipc", "--pid", "--fork"]
         words += ["--kill-child", "--mount-proc", "bash", str(INIT), str(self.folder), self.name, self.address]
-        words += [str(self.bed.shared), self.bed.path]
+        words += [str(self.bed.shared), self.bed.path, sys.base_prefix]
         with (self.folder / "console.log").open("w") as console:
             process = subprocess.Popen(
                 words, stdin=subprocess.PIPE, stdout=console, stderr=console, start_new_session=True, text=True
@@ -146,6 +147,11 @@ class Bed:
         self.ssh_options = ["-i", str(self.key), *(f"-o{name}={value}" for name, value in options.items())]
 
     def __enter__(self) -> Sequence[Host]:
+        self._lock = self.folder.with_suffix(".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RuntimeError("One bed may stand on a machine at a time, but there is one.") from error
         self._remove()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.shared.mkdir(parents=True, exist_ok=True)
@@ -164,6 +170,7 @@ class Bed:
 
     def __exit__(self, *_: object) -> None:
         self._remove()
+        self._lock.close()
 
     def names(self) -> str:
         """/etc/hosts of every host."""
