@@ -251,6 +251,7 @@ def table_of(files):
 @pytest.fixture(scope="module")
 def from_every_level(upstreams):
     """Table and final metrics of BEGUN from every level."""
+    fields.forget()  # what other tests computed otherwise
     with torch.backends.mkldnn.flags(enabled=False):  # which rounds an image as those beside it in a batch ask for
         files, final = alone(upstreams, Config(tuple(replace(one, lower_starts=True) for one in BEGUN), full=True))
     return table_of(files), final, files
