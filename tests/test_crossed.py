@@ -5,6 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import DescrStatsW
 
 from analysis import crossed
 from analysis.gap import MARGIN_DB, p_values, verdict
@@ -158,7 +160,8 @@ def test_ties_are_those_of_two_one_sided_tests():
         above = stats.ttest_1samp(means, -MARGIN_DB, alternative="greater").pvalue
         below = stats.ttest_1samp(means, MARGIN_DB, alternative="less").pvalue
         ties = verdict(found.ci_low[0], found.ci_high[0], np.nan, 5) == "ties"
-        assert ties == (max(above, below) <= 0.025)
+        of_statsmodels = DescrStatsW(means).ttost_mean(-MARGIN_DB, MARGIN_DB)[0]
+        assert max(above, below) == pytest.approx(of_statsmodels) and ties == (of_statsmodels <= 0.025)
         decided.add(ties)
     assert decided == {True, False}
 
@@ -181,6 +184,13 @@ def test_holm_is_the_step_down_procedure_at_every_level():
                     break
                 rejected[k] = True
             assert ((crossed.holm(p) <= level) == rejected).all()
+
+
+def test_holm_is_that_of_statsmodels():
+    rng = np.random.default_rng(1)
+    for num in (1, 2, 7, 105):
+        p = rng.uniform(0, 0.2, num) ** 2
+        assert crossed.holm(p) == pytest.approx(multipletests(p, method="holm")[1], rel=1e-12)
 
 
 def test_holm_by_hand():
