@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -156,17 +157,79 @@ def test_without_the_token_there_is_no_job_and_no_dashboard(bench: Bench) -> Non
     refused = bench.cluster.outside("ray", "job", "list", environment={"RAY_AUTH_MODE": "disabled"})
     assert refused.returncode != 0 and "authentication is enabled" in refused.stderr
     url = "http://127.0.0.1:18265/api/jobs/"
-    answers = {
-        header: subprocess.run(
-            ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", header, url], capture_output=True, text=True
-        ).stdout
-        for header in (
-            "X-None: none",
-            "Authorization: Bearer 0123",
-            f"Authorization: Bearer {bench.cluster.token.read_text()}",
-        )
-    }
-    assert list(answers.values()) == ["401", "403", "200"], "none, a wrong one, the right one"
+    headers = ("X-None: none", "Authorization: Bearer 0123", f"Authorization: Bearer {bench.cluster.token.read_text()}")
+    assert [answered(url, header) for header in headers] == ["401", "403", "200"], "none, a wrong one, the right one"
+
+
+def answered(url: str, header: str) -> str:
+    words = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-H", header, url]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+
+JOIN = "import ray; ray.init(address={address!r}, logging_level='fatal'); print('in', ray.get(ray.put(3)))"
+
+
+@pytest.mark.parametrize("address", ["{head}:6379", "ray://{head}:10001"])
+@pytest.mark.parametrize(
+    ("environment", "comes_in"),
+    [
+        ("RAY_AUTH_MODE=disabled", False),
+        ("RAY_AUTH_MODE=token RAY_AUTH_TOKEN=0123", False),
+        ("RAY_AUTH_MODE=token", True),  # the node's own
+    ],
+)
+def test_without_the_token_a_client_is_refused(bench: Bench, address: str, environment: str, comes_in: bool) -> None:
+    """Even on a machine of the cluster, where every port can be reached."""
+    code = JOIN.format(address=address.format(head=bench.cluster.head.address))
+    said = bench.cluster.workers[0].ssh(
+        f'. ~/.bashrc; {environment} timeout 60 python -c "{code}" 2>&1', check=False, timeout_s=90
+    )
+    assert ("in 3" in said.stdout) == comes_in, said.stdout[-2000:]
+    if not comes_in:  # Ray's client only says that the head does not answer; with the token it does
+        assert any(word in said.stdout.lower() for word in ("auth", "token", "connectionerror")), said.stdout[-2000:]
+
+
+def test_from_outside_nothing_but_ssh_answers(bench: Bench) -> None:
+    for host in (bench.cluster.head, *bench.cluster.workers):
+        assert asyncio.run(open_ports(host.address)) == [22], host.name
+        inside = bench.cluster.workers[0].ssh(f"curl -s -m 5 http://{host.address}:8080/metrics", check=False).stdout
+        assert "ray_" in inside, "Ray's metrics are there: it is the firewall that closes them"
+
+
+async def open_ports(address: str) -> list[int]:
+    """Every TCP port that lets itself be connected to from this machine."""
+    at_once = asyncio.Semaphore(500)
+
+    async def tried(port: int) -> int:
+        async with at_once:
+            try:
+                _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 3)
+            except OSError:
+                return 0
+            writer.close()
+            return port
+
+    return sorted(filter(None, await asyncio.gather(*(tried(port) for port in range(1, 2**16)))))
+
+
+def test_mlflow_answers_no_foreign_host(bench: Bench) -> None:
+    head, url = (
+        bench.cluster.head,
+        f"http://{bench.cluster.head.address}:5000/api/2.0/mlflow/experiments/get?experiment_id=0",
+    )
+    codes = [
+        head.ssh(f"curl -s -o /dev/null -w '%{{http_code}}' -H 'Host: {name}' '{url}'").stdout
+        for name in ("mlflow.example.org", f"{head.address}:5000", "127.0.0.1:5000")
+    ]
+    assert codes == ["403", "200", "200"]
+
+
+def test_the_token_is_in_no_log_and_no_record(bench: Bench) -> None:
+    token = bench.cluster.token.read_text()
+    found = subprocess.run(["grep", "-rlF", token, str(bench.shared)], capture_output=True, text=True, check=False)
+    assert found.stdout == "", "the storage: results, MLflow's database and artifacts"
+    for host in (bench.cluster.head, *bench.cluster.workers):
+        assert host.ssh(f"grep -rlF {token} /tmp/ray", check=False).stdout == "", f"{host.name}: logs, shipped code"
 
 
 def test_ray_down_leaves_nothing_running(bench: Bench) -> None:

@@ -64,16 +64,20 @@ class Cluster:
 
     def _changed(self, file: dict[str, Any]) -> dict[str, Any]:
         """Addresses and key; no set-up, as the hosts see this machine's packages and no registry; one CPU a host."""
+        theirs = " ".join([file["provider"]["head_ip"], *file["provider"]["worker_ips"]])
+        ours = " ".join(host.address for host in (self.head, *self.workers))
         provider = {**file["provider"], "head_ip": self.head.address}
         provider["worker_ips"] = [host.address for host in self.workers]
         changed = {**file, "provider": provider, "max_workers": len(self.workers)}
         changed["auth"] = {"ssh_user": "root", "ssh_private_key": str(self.bed.key)}
-        changed["file_mounts"] = {"~/.ray/auth_token": str(self.token)}
+        changed["file_mounts"] = {"~/.ray/auth_token": str(self.token), "~/setup/cluster": str(CHECKOUT / "cluster")}
         changed |= {"setup_commands": [], "head_setup_commands": []}
         key = "worker_start_ray_commands"
         changed[key] = [line.replace("ray start ", "ray start --num-cpus=1 ") for line in file[key]]
         for key in ("head_start_ray_commands", "worker_start_ray_commands"):
             changed[key] = [line.replace("ray start ", f"ray start {SMALL} ") for line in changed[key]]
+            assert any(theirs in line for line in changed[key])
+            changed[key] = [line.replace(theirs, ours) for line in changed[key]]
         return changed
 
     def up(self) -> None:
