@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 
 from tests.cluster import hosts
 from tests.cluster.clustered import CHECKOUT, Cluster, Job
+from tests.cluster.hosts import Host
 from tests.faults import rig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
@@ -42,7 +44,7 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     reason = hosts.why_not()
     if reason:
         pytest.skip(reason)
@@ -61,13 +63,20 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         cluster.down()
 
 
+@pytest.fixture
+def bench(standing: Bench) -> Bench:
+    """With every host and every node there, whatever the test before has done to them."""
+    standing.cluster.mend()
+    return standing
+
+
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory, bench: Bench) -> list[tuple[Any, ...]]:
+def pair(tmp_path_factory: pytest.TempPathFactory, standing: Bench) -> list[tuple[Any, ...]]:
     """The table of the study of two stages, run on this machine alone."""
     study = json.loads(json.dumps(rig.PAIR))
     study["config"] |= LONGER
     study["joint"]["hvae"]["config"] |= LONGER
-    path = rig.write_study(bench.shared, "pair", study)
+    path = rig.write_study(standing.shared, "pair", study)
     root = tmp_path_factory.mktemp("alone") / "results"
     code, said = rig.finish(rig.start(root, str(path)))
     assert code == 0, said
@@ -99,35 +108,39 @@ def test_the_whole_investigation_gives_what_one_machine_gives(bench: Bench, tmp_
     assert pages[0] == pages[1] and (root / rig.EXPERIMENT / "report" / "index.html").stat().st_size > 100_000
 
 
-def in_the_middle(bench: Bench, name: str) -> tuple[Job, Path]:
-    """A run of the pair of which some trials have ended, and others go on."""
+def in_the_middle(bench: Bench, name: str, on: Host | None = None) -> tuple[Job, Path]:
+    """A run of the pair of which some trials have ended, and others go on: one of them on that host."""
     job, root = bench.run(name, "/shared/pair.yaml")
     deadline_s = time.monotonic() + 300
-    while len(list((root / "stages").glob("*/*/manifest.json"))) < 3:  # the series, and two more
+    # the series, and two more
+    while len(list((root / "stages").glob("*/*/manifest.json"))) < 3 or (on is not None and not has_trial(on)):
         assert time.monotonic() < deadline_s and job.status() in ("PENDING", "RUNNING"), job.log()
         time.sleep(0.5)
     return job, root
 
 
+def has_trial(host: Host) -> bool:
+    """Whether one of Ray's processes there is training, as their titles say."""
+    return re.search(r"^ray::\w+\.train", host.ssh("ps ax -o args").stdout, re.MULTILINE) is not None
+
+
 def test_a_worker_that_loses_power_costs_its_time_alone(bench: Bench, pair: list[tuple[Any, ...]]) -> None:
-    job, root = in_the_middle(bench, "power")
     worker = bench.cluster.workers[1]
+    job, root = in_the_middle(bench, "power", on=worker)
     worker.cut_power()
     assert job.end(600) == "SUCCEEDED", job.log()[-3000:]
     check(root, bench, pair)
-    worker.boot()
-    bench.cluster.again()
 
 
 @pytest.mark.parametrize("seconds", [20, 120])
 def test_a_worker_that_is_unplugged_for_a_while(bench: Bench, pair: list[tuple[Any, ...]], seconds: int) -> None:
-    job, root = in_the_middle(bench, f"unplugged-{seconds}")
-    bench.cluster.workers[0].unplug()
+    worker = bench.cluster.workers[0]
+    job, root = in_the_middle(bench, f"unplugged-{seconds}", on=worker)
+    worker.unplug()
     time.sleep(seconds)
-    bench.cluster.workers[0].plug()
+    worker.plug()
     assert job.end(600) == "SUCCEEDED", job.log()[-3000:]
     check(root, bench, pair)
-    bench.cluster.again()
 
 
 def test_mlflow_that_is_restarted_misses_nothing(bench: Bench, pair: list[tuple[Any, ...]]) -> None:
@@ -145,8 +158,7 @@ def test_a_new_cluster_on_the_same_storage_goes_on_where_the_head_was_lost(
     _, root = in_the_middle(bench, "head")
     before = {path: path.stat().st_mtime_ns for path in (root / "stages").glob("*/*/manifest.json")}
     bench.cluster.head.cut_power()
-    bench.cluster.head.boot()
-    bench.cluster.again()
+    bench.cluster.mend()
     again, _ = bench.run("head", "/shared/pair.yaml")
     assert again.end(600) == "SUCCEEDED", again.log()[-3000:]
     assert {path: path.stat().st_mtime_ns for path in before} == before, "nothing finished was made again"

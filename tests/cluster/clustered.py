@@ -87,10 +87,17 @@ class Cluster:
         _until(lambda: self.num_nodes() == 1 + len(self.workers), READY_IN_S, "every worker must join")
         self.tunnel()
 
-    def again(self) -> None:
-        """A new cluster on the same hosts: Ray's launcher never asks again for a worker that was lost and came back."""
-        self.down()
-        self.up()
+    def mend(self) -> None:
+        """Every host up and every worker there again, by a new cluster where one was lost.
+
+        Ray's launcher never asks again for a worker that was lost and came back.
+        """
+        lost = [host for host in (self.head, *self.workers) if not host.is_up()]
+        for host in lost:
+            host.boot()
+        if lost or self.num_nodes() < 1 + len(self.workers):
+            self.down()
+            self.up()
 
     def serve(self) -> None:
         """MLflow's server on the head, as the file's set-up starts it (cluster/mlflow.sh) where there is systemd."""

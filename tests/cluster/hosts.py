@@ -93,7 +93,7 @@ class Host:
             process.stdin.close()
         (self.folder / "pid").write_text(str(process.pid))
         deadline_s = time.monotonic() + COMES_UP_IN_S
-        while self.ssh("true", check=False).returncode:
+        while not self.is_up():
             if time.monotonic() > deadline_s or process.poll() is not None:
                 said = (self.folder / "console.log").read_text()
                 raise RuntimeError(f"{self.name} must come up within {COMES_UP_IN_S:g} s, but said: {said}")
@@ -103,6 +103,10 @@ class Host:
         """Run a command there."""
         words = ["ssh", *self.bed.ssh_options, f"root@{self.address}", command]
         return subprocess.run(words, capture_output=True, text=True, check=check, timeout=timeout_s)
+
+    def is_up(self) -> bool:
+        """Whether it can be logged into."""
+        return self.ssh("true", check=False).returncode == 0
 
     def unplug(self) -> None:
         """Only the cable: what runs there goes on."""
