@@ -102,7 +102,7 @@ def begun(client: Any, experiment: str, entrypoint: str) -> tuple[str, bool]:
     shipped = {
         "working_dir": str(CODE),
         "excludes": UNSHIPPED,
-        "env_vars": {revision.SHIPPED: revision.commit(CODE)},
+        "env_vars": revision.shipped(CODE),
     }
     name = client.submit_job(entrypoint=entrypoint, submission_id=f"{experiment}-{number + 1}", runtime_env=shipped)
     return str(name), True
