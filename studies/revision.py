@@ -46,30 +46,33 @@ def patch(where: Path) -> str:
     root = Path(_git(where, "rev-parse", "--show-toplevel").strip() or where)
     for name in _untracked(where):
         whole += _git(root, *DIFF, "--no-index", "--", "/dev/null", name)
-    if len(whole) <= MOST:
-        return whole
+    return whole if len(whole) <= MOST else _differing(where, f"{len(whole)} characters, more than {MOST}")
+
+
+def _differing(where: Path, length: str) -> str:
     changed = _git(where, "diff", "--name-only", "--no-relative", "-z", "HEAD").split("\0")
     names = [name for name in (*changed, *_untracked(where)) if name][:MOST_NAMES]
-    return f"The patch has {len(whole)} characters, more than {MOST}, and is left out. These differ:\n" + "\n".join(
+    return f"The patch has {length}, and is left out. These differ:\n" + "\n".join(
         (*names, *(["…"] if len(names) == MOST_NAMES else []), "")
     )
 
 
 def shipped(where: Path) -> dict[str, str]:
-    """The environment by which a checkout that goes elsewhere without its repository says what `commit` and `patch` say.
+    """What a checkout needs in its environment, where it has no repository, to say the same commit and patch.
 
-    ValueError where the patch is too long for that.
+    A patch that is too long for that says in its place which files differ, as in `patch`.
     """
     found = {SHIPPED: commit(where)}
     if found[SHIPPED].endswith(DIRTY):
-        packed = base64.b64encode(zlib.compress(patch(where).encode(errors="surrogateescape"), 9)).decode()
+        packed = _packed(patch(where))
         if len(packed) > MOST_SHIPPED:
-            raise ValueError(
-                f"What is not committed must be short enough to be recorded (at most {MOST_SHIPPED} characters when "
-                f"compressed), but has {len(packed)}: commit it first."
-            )
+            packed = _packed(_differing(where, f"{len(packed)} characters when compressed, more than {MOST_SHIPPED}"))
         found[SHIPPED_PATCH] = packed
     return found
+
+
+def _packed(text: str) -> str:
+    return base64.b64encode(zlib.compress(text.encode(errors="surrogateescape"), 9)).decode()
 
 
 def name_of(patch: str) -> str:

@@ -123,7 +123,12 @@ def test_a_clean_checkout_goes_without_a_patch(checkout: Path) -> None:
     assert revision.shipped(checkout) == {"DEHAZING_COMMIT": git(checkout, "rev-parse", "HEAD")}
 
 
-def test_what_cannot_be_recorded_elsewhere_is_refused(checkout: Path) -> None:
+def test_of_a_patch_that_is_too_long_to_go_along_the_names_do(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (checkout / "noise.py").write_text(random.Random(0).randbytes(50_000).hex())
-    with pytest.raises(ValueError, match="commit it first"):
-        revision.shipped(checkout)
+    environment = revision.shipped(checkout)
+    assert len(environment["DEHAZING_PATCH"]) < 2**15
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert "more than 32768, and is left out. These differ:\npackage/noise.py\n" in revision.patch(tmp_path)
