@@ -33,14 +33,18 @@ class Bench:
     shared: Path
 
     def run(self, name: str, *words: str) -> tuple[Job, Path]:
-        """Begin `run WORDS` as a job of that name, with a results folder of its own."""
-        given = (*words, "--scale", "smoke", "--storage", f"/shared/{name}")
-        return Job(self.cluster, self.cluster.submit(*given)), self.shared / name
+        """Begin `run WORDS` as a job, with a results folder of that name."""
+        return Job(self.cluster, self.cluster.submit(*given(name, *words))), self.shared / name
 
     @property
     def uri(self) -> str:
         """MLflow's database, which the server on the head writes."""
         return f"sqlite:///{self.shared / 'study' / 'mlflow' / 'mlflow.db'}"
+
+
+def given(name: str, *words: str) -> tuple[str, ...]:
+    """What `submit` is given, for a results folder of that name."""
+    return (*words, "--scale", "smoke", "--storage", f"/shared/{name}")
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +100,12 @@ def check(root: Path, bench: Bench, pair: list[tuple[Any, ...]]) -> None:
 
 
 def test_the_whole_investigation_gives_what_one_machine_gives(bench: Bench, tmp_path: Path) -> None:
-    job, root = bench.run("whole", "all")
+    root = bench.shared / "whole"
+    follower = bench.cluster.following(*given("whole", "all"))
+    said, _ = follower.communicate(timeout=900)
+    assert follower.returncode == 0 and "index.html" in said, said[-3000:]
     words = [sys.executable, "-m", "studies", "run", "all", "--scale", "smoke", "--storage", str(tmp_path / "alone")]
     environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
-    assert job.end(900) == "SUCCEEDED", job.log()[-3000:]
     subprocess.run(words, cwd=CHECKOUT, env=environment, check=True, capture_output=True, timeout=900)
     assert published(root) == published(tmp_path / "alone")
     assert rig.table(root) == rig.table(tmp_path / "alone")
@@ -157,7 +163,11 @@ def test_a_new_cluster_on_the_same_storage_goes_on_where_the_head_was_lost(
 ) -> None:
     _, root = in_the_middle(bench, "head")
     before = {path: path.stat().st_mtime_ns for path in (root / "stages").glob("*/*/manifest.json")}
+    follower = bench.cluster.following(*given("head", "/shared/pair.yaml"))
+    time.sleep(15)
     bench.cluster.head.cut_power()
+    said, _ = follower.communicate(timeout=300)
+    assert follower.returncode == 3 and "The head must answer, but has not for 60 s" in said, said[-3000:]
     bench.cluster.mend()
     again, _ = bench.run("head", "/shared/pair.yaml")
     assert again.end(600) == "SUCCEEDED", again.log()[-3000:]

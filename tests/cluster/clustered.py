@@ -130,6 +130,17 @@ class Cluster:
         said = self.asked("python", "-m", "studies", "submit", *words, "--cluster", str(self.file), "--detach")
         return said.split("job ")[1].partition(":")[0]
 
+    def following(self, *words: str) -> subprocess.Popen[str]:
+        """`studies submit WORDS` as somebody has it before them who waits for the end."""
+        return subprocess.Popen(
+            ["python", "-m", "studies", "submit", *words, "--cluster", str(self.file)],
+            env=self.environment,
+            cwd=self.checkout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     def asked(self, *words: str) -> str:
         """What a command of whoever uses the cluster says; AssertionError where it fails."""
         done = self.outside(*words)
