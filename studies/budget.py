@@ -36,11 +36,11 @@ def locked(root: Path) -> Iterator[None]:
 class Budget:
     """What a study may still ask for. Hours of drivers that run side by side add up."""
 
-    def __init__(self, study: Study, optuna_study: optuna.Study, root: Path, gpus_per_trial: float = 0.0) -> None:
-        self.study, self.optuna_study, self.root, self.gpus_per_trial = study, optuna_study, root, gpus_per_trial
+    def __init__(self, study: Study, optuna_study: optuna.Study, root: Path) -> None:
+        self.study, self.optuna_study, self.root = study, optuna_study, root
         self._name, self._begun_s, self._noted_s = f"{SPENT}{uuid.uuid4().hex[:12]}", time.monotonic(), time.monotonic()
-        self._worked_s = 0.0
-        self._begun: dict[str, float] = {}  # work under way → since when
+        self._worked_gpu_s = 0.0
+        self._begun: dict[str, tuple[float, float]] = {}  # work under way → since when, on so many GPUs
         self._num_taken = num_taken(optuna_study)
         self._others = spent(optuna_study)
 
@@ -62,13 +62,14 @@ class Budget:
             yield allowed
             self._num_taken += allowed
 
-    def begins(self, work: str) -> None:
+    def begins(self, work: str, num_gpus: float = 0.0) -> None:
         """A piece of work is handed out; its time counts from now on."""
-        self._begun[work] = time.monotonic()
+        self._begun[work] = time.monotonic(), num_gpus
 
     def ends(self, work: str) -> None:
         """A piece of work has ended."""
-        self._worked_s += time.monotonic() - self._begun.pop(work)
+        since_s, num_gpus = self._begun.pop(work)
+        self._worked_gpu_s += (time.monotonic() - since_s) * num_gpus
 
     def note(self, at_once: bool = False) -> None:
         """Keeps now and then in the journal what was spent, and reads what others have spent."""
@@ -82,8 +83,8 @@ class Budget:
 
     def _own(self) -> tuple[float, float]:
         now_s = time.monotonic()
-        under_way_s = sum(now_s - since_s for since_s in self._begun.values())
-        return now_s - self._begun_s, (self._worked_s + under_way_s) * self.gpus_per_trial
+        under_way_s = sum((now_s - since_s) * num_gpus for since_s, num_gpus in self._begun.values())
+        return now_s - self._begun_s, self._worked_gpu_s + under_way_s
 
 
 def spent(optuna_study: optuna.Study, without: str = "") -> tuple[float, float]:

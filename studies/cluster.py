@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from studies.resources import GB, num_that_fit
 from studies.scale import Scale
 from studies.tracking.identity import results_id
 from trainables import node
@@ -40,7 +41,7 @@ def start(scale: Scale, verbose: bool, place: str) -> int:
 
     place: of the store. ValueError where there is no room for a trial, or a node of a cluster differs from this host.
     """
-    num_cpus, num_gpus = scale.num_cpus, scale.num_gpus
+    num_cpus = scale.num_cpus
     for name, value in QUIET.items():
         if name != "RAY_AUTH_MODE" or not os.environ.get("RAY_ADDRESS"):
             os.environ.setdefault(name, value)
@@ -63,19 +64,26 @@ def start(scale: Scale, verbose: bool, place: str) -> int:
             ray.init(address="local", include_dashboard=False, object_store_memory=256 * 2**20, **common)
     if not verbose:
         logging.getLogger("ray").setLevel(logging.FATAL)
-    free = ray.cluster_resources()
-    slots = int(free.get("CPU", 0) // num_cpus)
-    if num_gpus:
-        slots = min(slots, int(free.get("GPU", 0) / num_gpus))
+    return room(scale)
+
+
+def room(scale: Scale) -> int:
+    """How many executions at the scale the nodes of Ray hold side by side; ValueError where they hold none."""
+    import ray
+
     if os.environ.get("RAY_ADDRESS") and scale.num_parallel and _can_grow():
         return scale.num_parallel
+    nodes = [one["Resources"] for one in ray.nodes() if one["Alive"]]
+    has = [[node.get(name, 0.0) for name in ("CPU", "GPU", "memory")] for node in nodes]
+    slots = sum(num_that_fit(scale, *node) for node in has)
     if slots < 1:
+        most = max(has, default=[0.0, 0.0, 0.0])
         raise ValueError(
-            f"A trial needs {num_cpus} CPUs and {num_gpus} GPUs, "
-            f"but Ray has {free.get('CPU', 0):g} and {free.get('GPU', 0):g}: for a cluster that grows, say how many "
-            "trials run side by side by --set scale.num_parallel=…"
+            f"A trial needs {scale.num_cpus} CPUs, {scale.num_gpus:g} GPUs and {scale.memory_gb:g} GB of memory, but "
+            f"the largest node of Ray has {most[0]:g}, {most[1]:g} and {most[2] / GB:.3g}: for a cluster that grows, "
+            "say how many trials run side by side by --set scale.num_parallel=…"
         )
-    return min(slots, scale.num_parallel) if scale.num_parallel else slots
+    return min(slots, scale.num_parallel or slots)
 
 
 def _can_grow() -> bool:

@@ -120,12 +120,14 @@ def _confirmed(investigation: Investigation, plan: list[Instance], wanted: Wante
     if missing:
         folder = investigation.root / investigation.experiment
         note_wanted(folder, investigation.series, [execution.address for execution in wanted.values()])
-        slots, _ = investigation.slots, investigation.tracker  # MLflow connects while the tasks run
+        scale = investigation.placed()
+        slots = investigation.slots(scale, {wanted[key].kind for key in missing})
+        assert investigation.tracker  # MLflow connects while the tasks run
         expected_s = {instance.name: _seconds(investigation, instance) for instance in plan}
         failed |= confirm(
             left,
             investigation.store,
-            investigation.scale,
+            scale,
             slots,
             expected_s,
             investigation.progress,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from studies.agenda import Agenda, Asked
 from studies.cluster import Watch
 from studies.overhead import Overhead
 from studies.progress import Progress, time_left
+from studies.resources import asked_of_ray, device_of
 from studies.scale import Scale
 from trainables import node
 
@@ -32,14 +33,15 @@ def confirm(
     wanted: Mapping[Key, Execution],
     store: Store,
     scale: Scale,
-    slots: int,
+    slots: Mapping[str, int],
     expected_s: Mapping[str, float],
     progress: Progress,
     overhead: Overhead,
 ) -> dict[Key, str]:
     """Execute what the store has not; returns the reasons of those that failed.
 
-    wanted: (instance, seed) → execution, upstreams first. expected_s: instance → seconds, for the time left.
+    wanted: (instance, seed) → execution, upstreams first. slots: stage → how many of its executions run side by side;
+    one of them takes that part of all there is. expected_s: instance → seconds, for the time left.
     What builds on something that failed has its reason. An execution that ran out of memory is tried once more,
     alone; one whose process or lease was lost, a few times. Unwritable where nothing more can be made at all:
     the store cannot be written or is damaged, or workers run other code.
@@ -52,9 +54,8 @@ def confirm(
             missing.setdefault(execution.address, []).append(key)
     agenda = _agenda({wanted[keys[0]].address: wanted[keys[0]] for keys in missing.values()}, store)
     weights = {address: expected_s.get(keys[0][0], 30.0) for address, keys in missing.items()}
-    device = "cuda" if scale.num_gpus else "cpu"
     alike = cluster.alike(store.place)
-    task = ray.remote(num_cpus=scale.num_cpus, num_gpus=scale.num_gpus, max_retries=0)(_execute)
+    task = ray.remote(max_retries=0)(_execute)
     running: dict[Any, Execution] = {}
     resting: list[Execution] = []  # that somebody else began meanwhile
     failed: dict[Key, str] = {}
@@ -67,10 +68,13 @@ def confirm(
                 num_ended, done = num_ended + 1, done + weights[asked.target]
                 if reason is not None:
                     failed |= dict.fromkeys(missing[asked.target], _first_reason(asked, agenda) or reason)
-            while len(running) < slots and (work := agenda.start()):
-                fields = asdict(work[0])
-                running[task.remote(work[0].address, fields, store.place, alike, device, scale.num_cpus)] = work[0]
-            left = time_left(time.monotonic() - begun_s, done, total) or total / slots
+            while _has_room(running.values(), slots, scale) and (work := agenda.start()):
+                fields, own = asdict(work[0]), scale.of(work[0].kind)
+                memory = int(asked_of_ray(own).get("memory", 0)) or None
+                placed = task.options(num_cpus=own.num_cpus, num_gpus=own.num_gpus, memory=memory)
+                ref = placed.remote(work[0].address, fields, store.place, alike, device_of(own), own.num_cpus)
+                running[ref] = work[0]
+            left = time_left(time.monotonic() - begun_s, done, total) or total / min(slots.values())
             progress.show("confirmation", num_ended, len(missing), len(running), left_s=left)
             watch.look()
             for ref in _ready([*running]):
@@ -80,7 +84,7 @@ def confirm(
                 if "stop" in outcome:
                     raise Unwritable(outcome["stop"])
                 _note(agenda, execution, outcome, resting)
-            if len(running) < slots and time.monotonic() - looked_s > LOOK_EVERY_S:
+            if _has_room(running.values(), slots, scale) and time.monotonic() - looked_s > LOOK_EVERY_S:
                 agenda.done(resting)
                 resting.clear()
                 agenda.look()
@@ -94,6 +98,13 @@ def confirm(
     finally:
         overhead.searched(time.monotonic() - begun_s, 0.0)
     return failed
+
+
+def _has_room(running: Iterable[Execution], slots: Mapping[str, int], scale: Scale) -> bool:
+    """Whether one more can run beside others, of whichever stage: Ray would let it wait, with its slot taken."""
+    parts = [1 / slots[execution.kind] for execution in running]
+    few = scale.num_parallel is None or len(parts) < scale.num_parallel
+    return few and sum(parts) + 1 / max(slots.values()) < 1 + 1e-9
 
 
 def _agenda(missing: Mapping[str, Execution], store: Store) -> Agenda:

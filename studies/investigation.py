@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -20,14 +20,16 @@ from dehazing.data.dataset import digest
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.series import ensure_series, series_fingerprint
 from dehazing.pipeline.store import writing
-from dehazing.stages import stage_module
+from dehazing.stages import WITHOUT_STUDY
 from studies import journal, revision
 from studies.budget import is_whole, locked
 from studies.executions import pipeline_of, space_of, study_key, with_sampler
 from studies.follower import Follower
 from studies.overhead import Overhead
+from studies.patches import check_patches
+from studies.placement import as_measured
 from studies.progress import Progress, duration
-from studies.resources import resources_of
+from studies.resources import resources_of_each
 from studies.samplers import make_sampler
 from studies.scale import Scale
 from studies.storage import note_store, store_of
@@ -64,7 +66,7 @@ class Investigation:
         self.overhead = Overhead()
         self.addresses: dict[str, str] = {}  # study → address of its chosen trial's execution
         self.failures: list[str] = []
-        self._resources = ExitStack()
+        self._resources, self._is_started = ExitStack(), False
 
     @cached_property
     def journal(self) -> optuna.storages.JournalStorage:
@@ -87,27 +89,13 @@ class Investigation:
             note_store(self.root, self.store)
         self.store.check_writable()
         if not self.store.has(f"series/{self.series}"):
-            resources_of(self.scale, self.scale_name)  # before the work of making it
+            resources_of_each(self.scale, self.scale_name, self.kinds)  # before the work of making it
             self.progress.say(f"{self.dataset_path.stem}: making the series")
             ensure_series(self.dataset, self.store)
         series = load_series(self.store.folder(f"series/{self.series}"))
         for note in series.notes:
             self.progress.say(f"note: {note}")
-        self.check_patches(series.fields[0].frames.shape[-2:])
-
-    def check_patches(self, size: tuple[int, ...]) -> None:
-        """ValueError for a stage whose patches are larger than the images; size: (Y, X) of these."""
-        for study in self.studies.values():
-            Config = stage_module(study.kind).Config
-            controls = study.controls if study.kind != "iterative" else {}
-            for name, changes in {study.name: {}, **controls}.items():
-                key = f"{study.name}.config" if name == study.name else f"{study.name}.controls.{name}"
-                patch_px = {**vars(Config()), **study.config, **changes}.get("patch_px", 0)
-                if patch_px > min(size):
-                    raise ValueError(
-                        f"{name}: `patch_px` must be at most the shorter side of an image, but is {patch_px}: those "
-                        f"of {self.dataset_path.stem} are {size[0]} x {size[1]} px; add --set {key}.patch_px=…"
-                    )
+        check_patches(self.studies, self.dataset_path.stem, series.fields[0].frames.shape[-2:])
 
     @cached_property
     def git_commit(self) -> str:
@@ -132,17 +120,29 @@ class Investigation:
         self._resources.callback(self._close_tracker, tracker)
         return tracker
 
-    @cached_property
-    def slots(self) -> int:
-        """How many executions run side by side; Ray is started when this is first asked."""
+    @property
+    def kinds(self) -> list[str]:
+        """The stages of all studies, and those that the confirmation adds."""
+        own = dict.fromkeys(kind for study in self.studies.values() for kind in (*study.joint, study.kind))
+        return [*own, *WITHOUT_STUDY]
+
+    def placed(self) -> Scale:
+        """The scale with the shares of a GPU that were measured by now."""
+        return as_measured(self.scale, self.kinds, self.studies, self.store, self.series)
+
+    def slots(self, scale: Scale, kinds: Iterable[str]) -> dict[str, int]:
+        """Stage → how many of its executions run side by side; Ray is started when this is first asked."""
         from studies import cluster
 
-        resources_of(self.scale, self.scale_name)
+        resources_of_each(scale, self.scale_name, kinds)
         begun_s = time.perf_counter()
-        self._resources.callback(cluster.stop)
-        slots = cluster.start(self.scale, self.verbose, self.store.place)
-        self.overhead.started(time.perf_counter() - begun_s, slots)
-        return slots
+        if not self._is_started:
+            self._resources.callback(cluster.stop)
+            cluster.start(scale, self.verbose, self.store.place)
+            self._is_started = True
+        rooms = {kind: cluster.room(scale.of(kind)) for kind in kinds}
+        self.overhead.started(time.perf_counter() - begun_s, max(rooms.values()))
+        return rooms
 
     def __enter__(self) -> Investigation:
         return self
@@ -184,12 +184,13 @@ class Investigation:
 
             before_s = time.monotonic()
             missing = self.missing_below(study)
-            make = partial(self.pipeline, study, missing, self.domain(study))
+            make, scale = partial(self.pipeline, study, missing, self.domain(study)), self.placed()
+            rooms = self.slots(scale, {*(execution.kind for execution in missing), *study.joint, study.kind})
             how = Search(
                 self.root,
                 self.store,
-                self.scale,
-                self.slots,
+                scale,
+                min(rooms.values()),
                 self.tracker,
                 self.progress,
                 self.overhead,

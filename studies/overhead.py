@@ -45,21 +45,21 @@ class Overhead:
         self.startup_s = 0.0  # Ray
         self.running_s = 0.0  # while slots were to be kept busy
         self.optuna_s = 0.0
-        self.busy_s = 0.0  # of all slots
+        self.busy_s = 0.0  # of all slots, divided by their number at the time, as are the parts
         self.parts_s = dict.fromkeys(PARTS, 0.0)
         self.num_executions = 0
 
     def started(self, seconds: float, slots: int) -> None:
-        """Ray has started."""
+        """Ray has started, or how many run side by side has changed."""
         self.startup_s += seconds
         self.slots = slots
 
     def worked(self, num_executions: int, spent: Mapping[str, float], busy_s: float) -> None:
         """A piece of work has ended."""
         self.num_executions += num_executions
-        self.busy_s += busy_s
+        self.busy_s += busy_s / self.slots
         for part in PARTS:
-            self.parts_s[part] += spent.get(part, 0.0)
+            self.parts_s[part] += spent.get(part, 0.0) / self.slots
 
     def searched(self, seconds: float, optuna_s: float) -> None:
         """Slots were to be kept busy for so long."""
@@ -69,9 +69,9 @@ class Overhead:
     def record(self, logging_s: float) -> dict[str, Any]:
         """Seconds of the wall time; those of the slots are divided by their number, so that the parts add up to it."""
         wall_s = time.perf_counter() - self.begun_s
-        parts = {part: seconds / self.slots for part, seconds in self.parts_s.items()}
-        parts["ray"] = max(0.0, self.busy_s / self.slots - sum(parts.values()))
-        parts["idle"] = max(0.0, self.running_s - self.busy_s / self.slots)
+        parts = dict(self.parts_s)
+        parts["ray"] = max(0.0, self.busy_s - sum(parts.values()))
+        parts["idle"] = max(0.0, self.running_s - self.busy_s)
         parts["start-up"] = self.startup_s
         parts["driver"] = max(0.0, wall_s - sum(parts.values()))
         return {

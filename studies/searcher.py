@@ -27,6 +27,8 @@ from studies.budget import Budget, locked
 from studies.executions import nested
 from studies.objectives import is_finite
 from studies.observer import Observer
+from studies.resources import asked_of_ray, device_of
+from studies.scale import Scale
 from studies.study import Study
 from studies.telling import Teller
 
@@ -43,7 +45,8 @@ class JournalSearch(OptunaSearch):
     infinite objective: FAIL with the reason. Stopped before its end: PRUNED, so never the best. Where the store cannot
     be written or read nothing is told, so that the next run takes the trial over.
 
-    driver: the address of the lease that this driver holds in the results folder while it searches.
+    driver: the address of the lease that this driver holds in the results folder while it searches. scale: what a piece
+    of work of each stage runs on.
     stop: why nothing can be made; "" while all is well. `interrupted` ends the asking.
     """
 
@@ -59,6 +62,7 @@ class JournalSearch(OptunaSearch):
         budget: Budget,
         slots: int = 1,
         driver: str = "",
+        scale: Scale | None = None,
     ) -> None:
         metrics, modes = [o.metric for o in study.objective], [o.mode for o in study.objective]
         Searcher.__init__(self, metric=metrics, mode=modes)  # type: ignore[arg-type]  # lists are fine there
@@ -66,7 +70,7 @@ class JournalSearch(OptunaSearch):
         self._ot_study: Any = optuna_study
         self._study, self._store, self._observer, self._slots = study, store, observer, slots
         self._make_pipeline = make_pipeline
-        self._trial_config = {**trial_config, "store": store.place}
+        self._trial_config, self._scale = {**trial_config, "store": store.place}, scale or Scale()
         self._agenda = Agenda(store)
         self._work: dict[str, tuple[list[Execution], float]] = {}  # Tune's trial → its work, and since when
         self._errors: dict[str, str] = {}
@@ -106,11 +110,13 @@ class JournalSearch(OptunaSearch):
             spent = not self._may_ask() and not self._agenda.asked and not self._others
             return Searcher.FINISHED if spent else None
         self._work[trial_id] = (work, time.monotonic())
-        self._budget.begins(trial_id)
-        num_threads = self._study.num_threads(work[0].kind, self._trial_config.get("num_threads", 1))
+        scale = self._scale.of(work[0].kind)
+        self._budget.begins(trial_id, scale.num_gpus)
+        num_threads = self._study.num_threads(work[0].kind, scale.num_cpus)
         executions = {execution.address: asdict(execution) for execution in work}
         seen = {address: watch for address in executions if (watch := watched(self._store, address)) is not None}
-        return {**self._trial_config, "num_threads": num_threads, "executions": executions, "watched": seen}
+        config = {**self._trial_config, "executions": executions, "watched": seen}
+        return {**config, "num_threads": num_threads, "device": device_of(scale), "resources": asked_of_ray(scale)}
 
     def reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """An epoch of a piece of work: told to Optuna where it is of a trial's own stage. True: stop it early."""

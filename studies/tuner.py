@@ -69,17 +69,25 @@ def search(
     `several_kinds` of stages to execute.
     KeyboardInterrupt where it was stopped, Unwritable where the store cannot be written.
     """
-    scale = how.scale
-    trial_config: dict[str, Any] = {"num_threads": scale.num_cpus, "device": "cuda" if scale.num_gpus else "cpu"}
-    trial_config["alike"] = cluster.alike(how.store.place)
-    budget = Budget(study, optuna_study, how.root, scale.num_gpus)
+    trial_config = {"alike": cluster.alike(how.store.place)}
+    budget = Budget(study, optuna_study, how.root)
     with locked(how.root):
         journal.enqueue(optuna_study, study)
     follower = Follower(study, optuna_study, how.tracker, how.progress, how.overhead, how.texts)
     follower.retell(*how.untold, how.store)
     with driving(how.root) as driver:
         searcher = JournalSearch(
-            study, optuna_study, space, make_pipeline, how.store, trial_config, follower, budget, how.slots, driver
+            study,
+            optuna_study,
+            space,
+            make_pipeline,
+            how.store,
+            trial_config,
+            follower,
+            budget,
+            how.slots,
+            driver,
+            how.scale,
         )
         try:
             module = importlib.import_module("trainables.trial" if several_kinds else f"trainables.{study.kind}")
@@ -94,10 +102,9 @@ def search(
 
 
 def _fit(study: Study, searcher: JournalSearch, follower: Follower, how: Search, trainable: Any) -> None:
-    scale = how.scale
     with _scratch(how.root) as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": scale.num_cpus, "gpu": scale.num_gpus}),
+            tune.with_resources(trainable, _placed),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=Stopping(searcher),
@@ -183,6 +190,11 @@ class Pulse(tune.Callback):
         trial.run_metadata.metric_n_steps.clear()
         trial.run_metadata.last_result = {"done": True}  # an empty one Tune would ask the actor for
         trial.evaluated_params, trial.config = {}, {}
+
+
+def _placed(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    """What a piece of work asks Ray for."""
+    return tune.PlacementGroupFactory([dict(config["resources"])])
 
 
 def _name(trial: Any) -> str:

@@ -15,6 +15,7 @@ from studies import journal
 from studies.budget import Budget
 from studies.executions import pipeline_of, space_of
 from studies.samplers import make_sampler
+from studies.scale import Scale
 from studies.searcher import JournalSearch
 from studies.study import Choose, Joint, Objective, Study
 
@@ -67,7 +68,7 @@ class Told:
         self.num_worked += 1
 
 
-def made(root: Path, study: Study = UNET, slots: int = 8) -> JournalSearch:
+def made(root: Path, study: Study = UNET, slots: int = 8, scale: Scale | None = None) -> JournalSearch:
     sampler = make_sampler(study.sampler, 0, study.num_trials)
     found = journal.open_study(journal.storage(root), "study", study, sampler)
     budget = Budget(study, found, root)
@@ -75,7 +76,9 @@ def made(root: Path, study: Study = UNET, slots: int = 8) -> JournalSearch:
     def make(suggestion: Mapping[str, Any]) -> list[Execution]:
         return pipeline_of(study, "series", 0, {}, suggestion)
 
-    return JournalSearch(study, found, space_of(study), make, Store(root), {"device": "cpu"}, Told(), budget, slots)
+    return JournalSearch(
+        study, found, space_of(study), make, Store(root), {}, Told(), budget, slots, scale=scale or Scale()
+    )
 
 
 def executions(config: Mapping[str, Any]) -> list[Execution]:

@@ -397,7 +397,8 @@ holding = threading.Thread(target=hold)
 holding.start()
 held.wait()
 slots = cluster.start(Scale(num_parallel=2), False, store.place)
-failed = confirm(wanted, store, Scale(), slots, {}, Progress(), Overhead())
+rooms = {"unet": slots, "degrader": slots}
+failed = confirm(wanted, store, Scale(), rooms, {}, Progress(), Overhead())
 holding.join()
 print(json.dumps({
     "failed": {name: reason for (name, _), reason in failed.items()},

@@ -117,7 +117,7 @@ def test_a_timed_epoch_tells_the_order_of_the_whole(tmp_path: Path) -> None:
     store = tiny_series.publish(tmp_path / "results")
     before = sorted(tmp_path.rglob("*"))
     said: list[str] = []
-    with rehearsal(store, {HVAE.address: HVAE}, "cpu", 1, said.append) as resting:
+    with rehearsal(store, {HVAE.address: HVAE}, lambda kind: "cpu", 1, said.append) as resting:
         resting.series = tiny_series.NAME
         link(resting.scratch, store, f"series/{tiny_series.NAME}")
         cost = resting.cost(RESTORER)

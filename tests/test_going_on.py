@@ -16,6 +16,8 @@ from dehazing.pipeline.lease import Owner, lease
 from dehazing.pipeline.store import Store
 from studies import journal, searcher
 from studies.budget import is_whole
+from studies.scale import Scale
+from studies.searcher import JournalSearch
 from studies.study import Study
 from tests.searching import ELSEWHERE, UNET, ending, executions, finish, made, trials
 
@@ -128,17 +130,16 @@ def test_what_another_driver_works_on_is_left_to_it_and_waited_for(
 
 def test_hours_end_the_asking_over_all_runs(tmp_path: Path) -> None:
     study = Study(**{**vars(UNET), "max_gpu_hours": 1.0})
-    search = made(tmp_path, study)
-    search._budget.gpus_per_trial = 1.0
+    on_a_gpu = Scale(num_gpus=1.0)
+    search = made(tmp_path, study, scale=on_a_gpu)
     config = search.suggest("a")
-    search._budget._begun["a"] -= 1800.0
+    work_for(search, "a", 1800.0)
     search._budget.note(at_once=True)
     search._agenda.asked[0].trial.set_user_attr("owner", {"process": ELSEWHERE, "driver": "drivers/a"})
-    other = made(tmp_path, study)  # another driver, which works as long
-    other._budget.gpus_per_trial = 1.0
+    other = made(tmp_path, study, scale=on_a_gpu)  # another driver, which works as long
     with lease(Store(tmp_path), "drivers/a"):
         assert other.suggest("b") is not None
-    other._budget._begun["b"] -= 1801.0
+    work_for(other, "b", 1801.0)
     other._budget.note(at_once=True)
     search._budget.note(at_once=True)
     finish(search, "a", config)
@@ -149,6 +150,11 @@ def test_hours_end_the_asking_over_all_runs(tmp_path: Path) -> None:
     finish(other, "b", other._trial_config | {"executions": {e.address: asdict(e) for e in other._work["b"][0]}})
     assert made(tmp_path, study).suggest("c") == Searcher.FINISHED and is_whole(study, search._ot_study)
     assert made(tmp_path, Study(**{**vars(UNET), "max_gpu_hours": 2.0})).suggest("d") is not None
+
+
+def work_for(search: JournalSearch, work: str, seconds: float) -> None:
+    since_s, num_gpus = search._budget._begun[work]
+    search._budget._begun[work] = since_s - seconds, num_gpus
 
 
 def test_failed_trials_are_tried_again_when_that_is_asked_for(tmp_path: Path) -> None:

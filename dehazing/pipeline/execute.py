@@ -21,6 +21,7 @@ from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.failure import FailedBefore, remembering, with_sizes
 from dehazing.pipeline.fitting import require_fit
 from dehazing.pipeline.lease import Lease, lease
+from dehazing.pipeline.memory import Peak
 from dehazing.pipeline.stage import Context, Stage
 from dehazing.pipeline.store import Store
 from dehazing.stages import stage_module
@@ -90,7 +91,7 @@ def _epochs(
 ) -> Generator[dict[str, Any], None, dict[str, Any] | None]:
     """Every epoch but the last, which is returned once the result is published."""
     address = execution.address
-    started = time.monotonic()
+    started, peak = time.monotonic(), Peak(device)
     with clock.of("loading"):
         partial = store.partial(address)
         context = context_of(execution, store, device)
@@ -105,6 +106,7 @@ def _epochs(
         stage.load_state_dict(state["stage"])
         history = state["history"][: stage.epoch]  # an evaluation starts over
         seconds_before = state["seconds"]
+        peak.go_on(state.get("memory", {}))
         _set_random_state(state["random"])
     saved_at, saved_epoch = time.monotonic(), stage.epoch
 
@@ -117,7 +119,8 @@ def _epochs(
     def save(state: dict[str, Any]) -> None:
         with clock.of("store"):
             held.check()
-            checkpoint.save(partial, {**state, "history": history, "seconds": seconds()}, len(history))
+            so_far = {"history": history, "seconds": seconds(), "memory": peak.record()}
+            checkpoint.save(partial, {**state, **so_far}, len(history))
             store.save_partial(address)
 
     good: dict[str, Any] | None = None  # the state after the last epoch, where it has no checkpoint
@@ -157,15 +160,21 @@ def _epochs(
     with clock.of("arithmetic"), remembering(store, address), with_sizes(execution, context):
         files: dict[str, bytes | Path] = dict(stage.finish())
     with clock.of("store"):
-        store.publish(address, {**files, **records(execution, stage.final, history, seconds(), device)}, held.check)
+        files |= records(execution, stage.final, history, seconds(), device, peak.record())
+        store.publish(address, files, held.check)
     return metrics
 
 
 def records(
-    execution: Execution, final: dict[str, float], history: list[dict[str, Any]], seconds: float, device: str
+    execution: Execution,
+    final: dict[str, float],
+    history: list[dict[str, Any]],
+    seconds: float,
+    device: str,
+    memory: dict[str, int],
 ) -> dict[str, bytes]:
-    """config.json and metrics.json, which every published execution has."""
-    how = {"seconds": seconds, "device": device, "num_threads": torch.get_num_threads()}
+    """config.json and metrics.json, which every published execution has; memory: what `Peak` recorded."""
+    how = {"seconds": seconds, "device": device, "num_threads": torch.get_num_threads(), "memory": memory}
     metrics = {"final": final, "history": history, **how}
     contents = {"config.json": execution.record(), "metrics.json": metrics}
     return {name: json.dumps(content, indent=1).encode() for name, content in contents.items()}

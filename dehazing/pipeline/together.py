@@ -13,6 +13,7 @@ from dehazing.pipeline.execute import build, context_of, executing, records
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.failure import comes_again, with_sizes
 from dehazing.pipeline.lease import Busy, leases
+from dehazing.pipeline.memory import Peak
 from dehazing.pipeline.store import Store
 from dehazing.stages import stage_module
 from dehazing.strict import from_mapping, to_mapping
@@ -83,7 +84,7 @@ def _alone(execution: Execution, store: Store, device: str, clock: Clock, wait_s
 
 def _made(executions: Sequence[Execution], store: Store, device: str, clock: Clock) -> list[dict[str, bytes]]:
     """The files of every execution, made in one go."""
-    begun_s = time.monotonic()
+    begun_s, peak = time.monotonic(), Peak(device)
     kind = executions[0].kind
     module = stage_module(kind)
     configs = [from_mapping(module.Config, e.config, f"the settings of {kind}") for e in executions]
@@ -99,7 +100,8 @@ def _made(executions: Sequence[Execution], store: Store, device: str, clock: Clo
         parts = stage.finish_each(configs)  # type: ignore[attr-defined]  # of the stages that have `joined`
     seconds = (time.monotonic() - begun_s) / len(executions)
     epoch = {"epoch": stage.epoch, "num_epochs": stage.num_epochs, "seconds": seconds}
+    memory = peak.record()  # of all of them together, as nothing is known of each
     return [
-        {**files, **records(execution, final, [{**epoch, **final}], seconds, device)}
+        {**files, **records(execution, final, [{**epoch, **final}], seconds, device, memory)}
         for execution, (files, final) in zip(executions, parts, strict=True)
     ]

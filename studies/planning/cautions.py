@@ -12,10 +12,11 @@ from optuna.trial import FrozenTrial
 from studies import journal, revision
 from studies.budget import HOUR_S
 from studies.investigation import Investigation
+from studies.placement import Measured
 from studies.planning.expected import Expected
 from studies.planning.forecast import Work
 from studies.planning.parameters import Parameter
-from studies.resources import Resources
+from studies.resources import GB, Resources
 from studies.samplers import make_sampler
 from studies.scale import read_scale
 from studies.study import Study
@@ -38,9 +39,7 @@ def cautions_of_studies(
     return result
 
 
-def cautions_of_work(
-    studies: Mapping[str, Expected], work: Mapping[str, Work], resources: Resources, load: float
-) -> list[str]:
+def cautions_of_work(studies: Mapping[str, Expected], work: Mapping[str, Work], load: float) -> list[str]:
     """Time limits that end a search before its trials do, executions that failed before, and a busy machine.
 
     load: processes that waited for a CPU when the timing began; 0 where nothing was timed.
@@ -50,8 +49,7 @@ def cautions_of_work(
     if load > num_cpus:
         result.append(f"this machine is busy (a load of {load:.2g} on {num_cpus} CPUs), so what was timed is high")
     for name, one in studies.items():
-        wall_s, slot_s = work[name].without_limit_s
-        needed_s = {"max_hours": wall_s, "max_gpu_hours": slot_s * resources.num_gpus}
+        needed_s = dict(zip(("max_hours", "max_gpu_hours"), work[name].without_limit_s, strict=True))
         for (key, needed), spent in zip(needed_s.items(), one.spent, strict=True):
             limit = getattr(one.study, key)
             if limit is not None and needed and spent + needed > limit * HOUR_S:
@@ -71,6 +69,16 @@ def cautions_of_work(
                 f"{name}: {len(one.failures)} execution{plural} failed before, and will not be tried: {reason}"
             )
     return result
+
+
+def cautions_of_memory(resources: Mapping[str, Resources], held: Mapping[str, Measured]) -> list[str]:
+    """Stages for which less memory is set aside than past executions held."""
+    return [
+        f"{kind}: past executions held up to {of.memory / GB:.3g} GB, but `memory_gb` sets only "
+        f"{resources[kind].memory_gb:g} aside"
+        for kind, of in held.items()
+        if 0 < resources[kind].memory_gb * GB < of.memory
+    ]
 
 
 def cautions_of_investigation(investigation: Investigation, with_confirmation: bool) -> list[str]:

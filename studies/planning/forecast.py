@@ -67,36 +67,40 @@ def batches(executions: Sequence[Execution], most: int) -> list[list[Execution]]
 
 @dataclass(frozen=True)
 class Work:
-    """Executions together: how many, and of how many the cost is unknown; wall_s on the slots; slot_s their sum.
+    """Executions together: how many, and of how many the cost is unknown; wall_s on the slots, and of CPUs and GPUs.
 
-    Both as far as the study's hours allow; without_limit_s: (wall_s, slot_s) if they had no end.
+    Seconds as far as the study's hours allow; without_limit_s: (wall_s, gpu_s) if they had no end.
     """
 
     executions: int
     unknown: int
     wall_s: float
-    slot_s: float
+    cpu_s: float
+    gpu_s: float
     without_limit_s: tuple[float, float]
     published_bytes: float
     checkpoint_bytes: float
 
 
 class Forecast:
-    """Costs of the executions of a plan: from past ones, else timed once for all that should cost the same."""
+    """Costs of the executions of a plan: from past ones, else timed once for all that should cost the same.
+
+    resources: stage → what an execution of it runs on.
+    """
 
     def __init__(
         self,
         investigation: Investigation,
-        resources: Resources,
+        resources: Mapping[str, Resources],
+        history: History,
         studies: Mapping[str, Expected],
         parameters: Mapping[str, Sequence[Parameter]],
         confirmed: Iterable[Execution],
         timing: bool,
         resting: ExitStack,
     ) -> None:
-        self.investigation, self.resources, self.studies = investigation, resources, studies
+        self.investigation, self.resources, self.history, self.studies = investigation, resources, history, studies
         self.parameters, self.timing, self.resting = parameters, timing, resting
-        self.history = History(investigation.store)
         self.executions = {e.address: e for one in studies.values() for e in one.executions.values()}
         self.executions |= {execution.address: execution for execution in confirmed}
         self.num_timed = 0
@@ -123,7 +127,8 @@ class Forecast:
         together = execution.address in self._batches
         key = (signature(execution.kind, execution.config, searched), together)
         if key not in self._costs:
-            past = self.history.cost(execution, searched, self.resources.device, self._num_threads(execution.kind))
+            device, num_threads = self.resources[execution.kind].device, self._num_threads(execution.kind)
+            past = self.history.cost(execution, searched, device, num_threads)
             self._costs[key] = past or self._timed(execution)
         return self._costs[key]
 
@@ -141,16 +146,20 @@ class Forecast:
         Where a study has more trials than were simulated, the rest is taken to cost the same.
         """
         costs = [(execution, self.cost(execution)) for execution in executions]
-        slots, more = self.resources.slots or 1, of.more if of and costs else 1.0
+        slots = min((self.resources[execution.kind].slots or 1 for execution in executions), default=1)
+        more = of.more if of and costs else 1.0
         wall_s = makespan(self._jobs(executions), slots) * more
-        slot_s = sum(cost.seconds or 0.0 for _, cost in costs) * more
-        share = self._share(of, wall_s, slot_s) if of else 1.0
+        used = [(self.resources[execution.kind], cost.seconds or 0.0) for execution, cost in costs]
+        cpu_s = sum(resources.num_cpus * seconds for resources, seconds in used) * more
+        gpu_s = sum(resources.num_gpus * seconds for resources, seconds in used) * more
+        share = self._share(of, wall_s, gpu_s) if of else 1.0
         return Work(
             executions=round(len(costs) * more),
             unknown=round(sum(cost.seconds is None for _, cost in costs) * more),
             wall_s=wall_s * share,
-            slot_s=slot_s * share,
-            without_limit_s=(wall_s, slot_s),
+            cpu_s=cpu_s * share,
+            gpu_s=gpu_s * share,
+            without_limit_s=(wall_s, gpu_s),
             published_bytes=sum(cost.published_bytes or 0.0 for _, cost in costs) * more * share,
             checkpoint_bytes=sum(sorted(cost.checkpoint_bytes or 0.0 for _, cost in costs)[-slots:]),
         )
@@ -168,10 +177,10 @@ class Forecast:
             jobs.append((execution.address, seconds, {address for e in batch for address in e.upstreams.values()}))
         return jobs
 
-    def _share(self, one: Expected, wall_s: float, slot_s: float) -> float:
+    def _share(self, one: Expected, wall_s: float, gpu_s: float) -> float:
         """The part of a study's work that its hours have room for, after those that are spent."""
         limits = (one.study.max_hours, one.study.max_gpu_hours)
-        costs = (wall_s, slot_s * self.resources.num_gpus)
+        costs = (wall_s, gpu_s)
         left = [
             max(0.0, limit * HOUR_S - spent) / cost
             for limit, spent, cost in zip(limits, one.spent, costs, strict=True)
@@ -184,14 +193,13 @@ class Forecast:
         series = self.series()
         series_s = series.seconds or 0.0 if series else 0.0
         series_bytes = series.published_bytes or 0.0 if series else 0.0
-        slot_s = sum(phase.slot_s for phase in phases)
         return {
             "executions": sum(phase.executions for phase in phases),
             "unknown": sum(phase.unknown for phase in phases),
             "series_unknown": series is not None and series.seconds is None,
             "wall_s": series_s + sum(phase.wall_s for phase in phases),
-            "cpu_s": series_s + slot_s * self.resources.num_cpus,
-            "gpu_s": slot_s * self.resources.num_gpus,
+            "cpu_s": series_s + sum(phase.cpu_s for phase in phases),
+            "gpu_s": sum(phase.gpu_s for phase in phases),
             "disk_bytes": series_bytes
             + sum(phase.published_bytes for phase in phases)
             + max(phase.checkpoint_bytes for phase in phases),
@@ -221,10 +229,11 @@ class Forecast:
 
     def _num_threads(self, kind: str) -> int:
         """The most that a study gives to such a stage."""
-        return max(one.study.num_threads(kind, self.resources.num_cpus) for one in self.studies.values())
+        num_cpus = self.resources[kind].num_cpus
+        return max(one.study.num_threads(kind, num_cpus) for one in self.studies.values())
 
     def _prepared(self) -> Rehearsal | None:
-        if self.resources.device == "cuda" and not torch.cuda.is_available():
+        if any(of.device == "cuda" for of in self.resources.values()) and not torch.cuda.is_available():
             self._series = self._series or Cost(None, None, None, "unknown")
             return None
         if self._rehearsal is None:
@@ -233,8 +242,8 @@ class Forecast:
                 rehearsal(
                     self.investigation.store,
                     self.executions,
-                    self.resources.device,
-                    self.resources.num_cpus,
+                    lambda kind: self.resources[kind].device,
+                    self.investigation.scale.num_cpus,
                     self.investigation.progress.say,
                 )
             )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from statistics import median
 from typing import Any
 
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
+from dehazing.stages import stage_module
+from dehazing.strict import from_mapping, to_mapping
 
 SAME_SIZE = 0.1  # two series are of one size where their bytes differ by less than this share
 NUM_READ = 200  # past executions of a kind that are looked at, at most
@@ -46,6 +48,7 @@ class Past:
     seconds: float
     published_bytes: int
     weights_bytes: int
+    memory: Mapping[str, int] = field(default_factory=dict)  # the most that it held, as `Peak` recorded it
 
 
 class History:
@@ -88,6 +91,16 @@ class History:
                 )
         return None
 
+    def like(self, kind: str, written: Sequence[Mapping[str, Any]], series: str) -> list[Past]:
+        """Past executions of a stage on this series or one of its size, with the settings of any of `written`."""
+        size = self._bytes_of(f"series/{series}")
+
+        def is_near(other: str) -> bool:
+            return other == series or bool(size and abs(self._bytes_of(f"series/{other}") / size - 1) < SAME_SIZE)
+
+        near = [past for past in self._past(kind) if is_near(past.dataset)]
+        return [past for past in near if any(_has(kind, past.config, settings) for settings in written)]
+
     def _past(self, kind: str) -> list[Past]:
         if kind not in self._by_kind:
             self._by_kind[kind] = [self._read(address) for address in self._addresses.get(kind, ())[:NUM_READ]]
@@ -110,6 +123,7 @@ class History:
             seconds=metrics["seconds"],
             published_bytes=self._bytes_of(address),
             weights_bytes=self._bytes_of(address, "weights"),
+            memory=metrics.get("memory", {}),
         )
 
     def _bytes_of(self, address: str, beginning: str = "") -> int:
@@ -117,6 +131,15 @@ class History:
         manifest = self.store.manifest(address)
         files = manifest["files"] if manifest else {}
         return sum(entry["size"] for name, entry in files.items() if name.startswith(beginning))
+
+
+def _has(kind: str, config: Mapping[str, Any], written: Mapping[str, Any]) -> bool:
+    """Whether a whole configuration says of some settings what is written."""
+    try:
+        laid = from_mapping(stage_module(kind).Config, {**config, **written}, kind)
+    except ValueError:  # it has settings that this code has not, or that what is written excludes
+        return False
+    return to_mapping(laid) == dict(config)
 
 
 def signature(kind: str, config: Mapping[str, Any], searched: Collection[str] = ()) -> str:

@@ -25,13 +25,22 @@ from studies.conclusion import NEEDED
 from studies.confirm import unconfirmed
 from studies.directions import cautions_of_directions
 from studies.investigation import Investigation
-from studies.planning.cautions import cautions_of_investigation, cautions_of_studies, cautions_of_work
+from studies.patches import check_patches
+from studies.placement import Measured, gpu_bytes_here, is_measured, measured, placed
+from studies.planning.cautions import (
+    cautions_of_investigation,
+    cautions_of_memory,
+    cautions_of_studies,
+    cautions_of_work,
+)
 from studies.planning.expected import Expected, confirmation, expected, shared_with_earlier
 from studies.planning.forecast import Forecast, Work
 from studies.planning.parameters import Parameter, parameters_of
+from studies.planning.past import History
 from studies.planning.text import show
 from studies.reading import study_names
-from studies.resources import resources_of
+from studies.resources import Resources, resources_of
+from studies.scale import Scale
 
 NUM_SHOWN = 3  # sampled suggestions
 
@@ -58,9 +67,12 @@ def plan(arguments: argparse.Namespace) -> int:
 def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]:
     """All that `plan` says, as JSON has it; ValueError for what would fail later."""
     load = os.getloadavg()[0]
-    resources = resources_of(investigation.scale, investigation.scale_name)
+    history = History(investigation.store)
+    held = measured(investigation.kinds, investigation.studies, history, investigation.series)
+    scale = placed(investigation.scale, held, gpu_bytes_here())
+    resources = {kind: resources_of(scale, investigation.scale_name, kind) for kind in ("", *investigation.kinds)}
     notes, size = _look_at_series(investigation)
-    investigation.check_patches(size)
+    check_patches(investigation.studies, investigation.dataset_path.stem, size)
     recorded = investigation.recorded()
     other_ways = cautions_of_directions(investigation)
     parameters = {name: parameters_of(study) for name, study in investigation.studies.items()}
@@ -72,7 +84,7 @@ def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]
     if is_whole and not any(name in left_out for name in NEEDED):
         confirmed, known = confirmation(investigation, studies)
     with ExitStack() as resting:
-        forecast = Forecast(investigation, resources, studies, parameters, confirmed.values(), timing, resting)
+        forecast = Forecast(investigation, resources, history, studies, parameters, confirmed.values(), timing, resting)
         series = forecast.series()
         shared = shared_with_earlier(studies)
         own = {name: [e for e in one.to_do if e.address not in shared[name]] for name, one in studies.items()}
@@ -84,7 +96,8 @@ def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]
     free_bytes = _free_bytes(investigation)
     warnings = [*other_ways, *left_out.values(), *cautions_of_investigation(investigation, bool(confirmed))]
     warnings += cautions_of_studies(studies, recorded, parameters, investigation.scale.search_seed)
-    warnings += cautions_of_work(studies, work, resources, load if forecast.num_timed else 0.0)
+    warnings += cautions_of_work(studies, work, load if forecast.num_timed else 0.0)
+    warnings += cautions_of_memory(resources, held)
     if free_bytes is not None and (totals["disk_bytes"] or 0) > free_bytes:
         warnings.append("the disk of the results folder has less room than what will be written")
     return {
@@ -96,7 +109,7 @@ def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]
         "series": {"fingerprint": investigation.series, "in_store": series is None, "size_px": [*size]}
         | ({"cost": series.record()} if series else {}),
         "notes": [*notes],
-        "resources": vars(resources),
+        "resources": vars(resources[""]) | {"stages": _stages(scale, resources, held)},
         "studies": shown,
         "search": {
             "distinct": sum(one.most - len(shared[name]) for name, one in studies.items()),
@@ -107,6 +120,19 @@ def plan_of(investigation: Investigation, timing: bool = True) -> dict[str, Any]
         "forecast": totals,
         "disk": {"needed_bytes": totals["disk_bytes"], "free_bytes": free_bytes},
         "warnings": warnings,
+    }
+
+
+def _stages(scale: Scale, resources: Mapping[str, Resources], held: Mapping[str, Measured]) -> dict[str, Any]:
+    """Stage → what an execution of it runs on, where the share of a GPU comes from, what past ones held."""
+    return {
+        kind: {
+            **vars(of),
+            "gpu_share": "measured" if is_measured(scale, kind, held) else "written",
+            "held": vars(held[kind]) if kind in held else None,
+        }
+        for kind, of in resources.items()
+        if kind
     }
 
 

@@ -41,9 +41,14 @@ class Rehearsal:
     """
 
     def __init__(
-        self, scratch: Store, source: Store, known: Mapping[str, Execution], device: str, say: Callable[[str], None]
+        self,
+        scratch: Store,
+        source: Store,
+        known: Mapping[str, Execution],
+        device_of: Callable[[str], str],
+        say: Callable[[str], None],
     ) -> None:
-        self.scratch, self.source, self.known, self.device, self._say = scratch, source, known, device, say
+        self.scratch, self.source, self.known, self.device_of, self._say = scratch, source, known, device_of, say
         self.series, self.series_cost, self._part = "", None, ""
         self._made: dict[str, str] = {}  # signature and upstreams in the scratch store → address there
 
@@ -90,7 +95,7 @@ class Rehearsal:
         while any(self.scratch.has(execution.address) for execution in executions):
             executions = [replace(execution, seed=execution.seed + 1) for execution in executions]
         started = time.monotonic()
-        execute_together(executions, self.scratch, self.device)
+        execute_together(executions, self.scratch, self.device_of(executions[0].kind))
         seconds = (time.monotonic() - started) / len(executions)
         for execution in executions:
             reason = self.scratch.failure(execution.address)
@@ -128,13 +133,14 @@ class Rehearsal:
         while self.scratch.has(execution.address):  # another execution, cut to the same length
             execution = replace(execution, seed=execution.seed + 1)
         started, epochs_s = time.monotonic(), list[float]()
-        execute(execution, self.scratch, self.device, lambda epoch: epochs_s.append(epoch["seconds"]))
+        device = self.device_of(execution.kind)
+        execute(execution, self.scratch, device, lambda epoch: epochs_s.append(epoch["seconds"]))
         around_s = time.monotonic() - started - sum(epochs_s)
         return _Run(execution.address, sum(epochs_s), around_s, self._bytes(execution.address))
 
     def _begin(self, execution: Execution) -> tuple[float, int]:
         """Seconds of the first epoch, and the bytes of the checkpoint that is left when it is stopped there."""
-        with closing(executing(execution, self.scratch, self.device)) as epochs:
+        with closing(executing(execution, self.scratch, self.device_of(execution.kind))) as epochs:
             seconds = next(epochs)["seconds"]
         folder = self.scratch.partial(execution.address)
         return seconds, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -148,7 +154,7 @@ class Rehearsal:
         alike = _alike(execution)
         if alike not in self._made:
             short = _cut(execution, num_epochs=1, steps_per_epoch=1)
-            execute(short, self.scratch, self.device)
+            execute(short, self.scratch, self.device_of(short.kind))
             self._made[alike] = short.address
         return self._made[alike]
 
@@ -174,14 +180,18 @@ class _Run:
 
 @contextmanager
 def rehearsal(
-    source: Store, known: Mapping[str, Execution], device: str, num_threads: int, say: Callable[[str], None]
+    source: Store,
+    known: Mapping[str, Execution],
+    device_of: Callable[[str], str],
+    num_threads: int,
+    say: Callable[[str], None],
 ) -> Iterator[Rehearsal]:
-    """A rehearsal on as many threads as a trial has; nothing of it is left."""
+    """A rehearsal, each stage on its device, on as many threads as a trial has; nothing of it is left."""
     threads = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:
         with scratch_store(source) as scratch:
-            yield Rehearsal(scratch, source, known, device, say)
+            yield Rehearsal(scratch, source, known, device_of, say)
     finally:
         torch.set_num_threads(threads)
 

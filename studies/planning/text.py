@@ -16,9 +16,11 @@ def show(plan: Mapping[str, Any]) -> None:
     print(f"dataset    {plan['dataset']}")
     to_be_made = f"to be made{_each(series['cost'])}" if "cost" in series else "in the store"
     print(f"series     {series['fingerprint']}, {to_be_made}")
-    gpus = f"{resources['num_gpus']:g} GPU" if resources["num_gpus"] else "no GPU"
-    slots = f"{resources['slots']} side by side" if resources["slots"] else "as many side by side as the cluster holds"
-    print(f"resources  {resources['num_cpus']} CPU and {gpus} for each trial, {slots}")
+    print(f"resources  {_resources(resources, ' for each trial')}")
+    for kind, of in resources["stages"].items():
+        as_all = all(of[key] == resources[key] for key in ("num_cpus", "num_gpus", "memory_gb", "slots"))
+        if of["held"] or not as_all:
+            print(f"           {kind}: {'as all' if as_all else _resources(of)}{_held(of)}")
     for note in plan["notes"]:
         print(f"note: {note}")
     print()
@@ -36,6 +38,25 @@ def show(plan: Mapping[str, Any]) -> None:
     )
     for warning in plan["warnings"]:
         print(f"warning: {warning}")
+
+
+def _resources(of: Mapping[str, Any], whom: str = "") -> str:
+    part = 1 / of["num_gpus"] if of["num_gpus"] else 0.0
+    share = f"1/{round(part)}" if part > 1 and abs(part - round(part)) < 0.01 else f"{of['num_gpus']:g}"
+    gpus = f"{share} GPU" if part else "no GPU"
+    memory = f", {of['memory_gb']:g} GB set aside" if of["memory_gb"] else ""
+    slots = f"{of['slots']} side by side" if of["slots"] else "as many side by side as the cluster holds"
+    return f"{of['num_cpus']} CPU and {gpus}{whom}{memory}, {slots}"
+
+
+def _held(of: Mapping[str, Any]) -> str:
+    """What past executions of a stage held, and whether the share of a GPU comes from it."""
+    held = of["held"]
+    if held is None:
+        return ""
+    on_gpu = f" and {_bytes(held['gpu'])} of a GPU" if held["gpu"] is not None else ""
+    whence = ", whence the share" if of["gpu_share"] == "measured" else ""
+    return f" ({held['num']} past held up to {_bytes(held['memory'])}{on_gpu}{whence})"
 
 
 def _show_study(study: Mapping[str, Any]) -> None:
