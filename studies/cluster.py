@@ -15,7 +15,8 @@ from studies.tracking.identity import results_id
 from trainables import node
 
 CODE = Path(__file__).resolve().parents[1]
-UNSHIPPED = [".git", ".venv", "results", "*.tif", "*.tiff"]  # of the checkout, to other nodes
+# of the checkout, to other nodes: results and data stay here
+UNSHIPPED = [".git", ".venv", "results", "*.tif", "*.tiff", "*.czi", "*.lif", "*.nd2"]
 LOOK_EVERY_S = 5.0
 ANSWERS_WITHIN_S = 120.0  # of a node, which first unpacks the code
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for what `ray job submit` runs
