@@ -13,6 +13,7 @@ from dehazing.pipeline.store import Store, Unwritable, open_store
 from studies import cluster
 from studies.agenda import Agenda, Asked
 from studies.cluster import Watch
+from studies.full_disks import FullDisks
 from studies.overhead import Overhead
 from studies.progress import Progress, time_left
 from studies.scale import Scale
@@ -60,7 +61,7 @@ def confirm(
     failed: dict[Key, str] = {}
     num_ended, total, done = 0, sum(weights.values()), 0.0
     begun_s = looked_s = time.monotonic()
-    watch = Watch()
+    watch, disks = Watch(), FullDisks(scale.num_cpus, scale.num_gpus)
     try:
         while agenda.asked or running:
             for asked, reason in agenda.settled():
@@ -69,7 +70,8 @@ def confirm(
                     failed |= dict.fromkeys(missing[asked.target], _first_reason(asked, agenda) or reason)
             while len(running) < slots and (work := agenda.start()):
                 fields = asdict(work[0])
-                running[task.remote(work[0].address, fields, store.place, alike, device, scale.num_cpus)] = work[0]
+                begin = task.options(**disks.options()).remote
+                running[begin(work[0].address, fields, store.place, alike, device, scale.num_cpus)] = work[0]
             left = time_left(time.monotonic() - begun_s, done, total) or total / slots
             progress.show("confirmation", num_ended, len(missing), len(running), left_s=left)
             watch.look()
@@ -79,6 +81,10 @@ def confirm(
                 overhead.worked(int("busy" not in outcome), outcome.get("spent", {}), outcome.get("busy_s", 0.0))
                 if "stop" in outcome:
                     raise Unwritable(outcome["stop"])
+                if "full" in outcome:
+                    if not disks.note(outcome["node"]):
+                        raise Unwritable(outcome["full"])
+                    progress.say(f"confirmation: {outcome['full']} Going on elsewhere: {execution.address}")
                 _note(agenda, execution, outcome, resting)
             if len(running) < slots and time.monotonic() - looked_s > LOOK_EVERY_S:
                 agenda.done(resting)
@@ -125,6 +131,8 @@ def _note(agenda: Agenda, execution: Execution, outcome: Mapping[str, Any], rest
         agenda.lost([execution], outcome["lost"])
     elif outcome.get("out_of_memory"):
         agenda.out_of_memory([execution], outcome["failed"])
+    elif "full" in outcome:
+        agenda.done([execution])
     elif "failed" in outcome:
         agenda.failed([execution], outcome["failed"])
     else:
@@ -158,7 +166,8 @@ def _execute(
 ) -> dict[str, Any]:
     """In a worker: make sure that the execution is published, or say why it is not.
 
-    busy, failed, out_of_memory, stop: as `ending_of` says; what may go well another time, or elsewhere, is raised.
+    busy, failed, out_of_memory, full (with the node), stop: as `ending_of` says; what may go well another time, or
+    elsewhere, is raised.
     """
     import torch
 
@@ -177,7 +186,9 @@ def _execute(
             for _ in epochs:
                 pass  # epochs are in the published history
     except Exception as error:
-        outcome = ending_of(error)
+        outcome = ending_of(error, place)
+    if "full" in outcome:
+        outcome["node"] = node.node_id()
     if outcome.get("out_of_memory"):
         forget()
     if torch.cuda.is_initialized():

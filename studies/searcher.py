@@ -25,6 +25,7 @@ from studies import journal
 from studies.agenda import Agenda, Asked
 from studies.budget import Budget, locked
 from studies.executions import nested
+from studies.full_disks import AWAY_FROM, FullDisks
 from studies.objectives import is_finite
 from studies.observer import Observer
 from studies.study import Study
@@ -43,7 +44,8 @@ class JournalSearch(OptunaSearch):
     infinite objective: FAIL with the reason. Stopped before its end: PRUNED, so never the best. Where the store cannot
     be written or read nothing is told, so that the next run takes the trial over.
 
-    driver: the address of the lease that this driver holds in the results folder while it searches.
+    driver: the address of the lease that this driver holds in the results folder while it searches. disks: of the
+    cluster's nodes; None: there is one machine.
     stop: why nothing can be made; "" while all is well. `interrupted` ends the asking.
     """
 
@@ -59,6 +61,7 @@ class JournalSearch(OptunaSearch):
         budget: Budget,
         slots: int = 1,
         driver: str = "",
+        disks: FullDisks | None = None,
     ) -> None:
         metrics, modes = [o.metric for o in study.objective], [o.mode for o in study.objective]
         Searcher.__init__(self, metric=metrics, mode=modes)  # type: ignore[arg-type]  # lists are fine there
@@ -73,6 +76,7 @@ class JournalSearch(OptunaSearch):
         self._stopped: set[str] = set()  # Tune's trials, as are those killed for their memory
         self._killed: set[str] = set()
         self._budget = budget
+        self._disks = disks
         self._drivers = Store(budget.root)
         self._owner = {"process": asdict(Owner.myself()), "driver": driver}
         self._look_at_s = -math.inf
@@ -110,7 +114,8 @@ class JournalSearch(OptunaSearch):
         num_threads = self._study.num_threads(work[0].kind, self._trial_config.get("num_threads", 1))
         executions = {execution.address: asdict(execution) for execution in work}
         seen = {address: watch for address in executions if (watch := watched(self._store, address)) is not None}
-        return {**self._trial_config, "num_threads": num_threads, "executions": executions, "watched": seen}
+        config = {**self._trial_config, "num_threads": num_threads, "executions": executions, "watched": seen}
+        return {**config, AWAY_FROM: self._disks.nodes() if self._disks else []}
 
     def reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """An epoch of a piece of work: told to Optuna where it is of a trial's own stage. True: stop it early."""
@@ -163,6 +168,9 @@ class JournalSearch(OptunaSearch):
         if result.get("busy"):
             self._agenda.busy(executions)
             return
+        if "full" in result:
+            self._full(executions, str(result["full"]), str(result["node"]))
+            return
         if trial_id in self._stopped:
             self._agenda.done(executions)
             return
@@ -185,6 +193,15 @@ class JournalSearch(OptunaSearch):
                     self._teller.record(execution.address) if there else None,
                 )
         self._teller.tell(self._agenda.settled())
+
+    def _full(self, executions: list[Execution], reason: str, node: str) -> None:
+        """The disk of a node is full: what it was at goes to others, or the search ends where there are none."""
+        self._agenda.done(executions)
+        if self._disks is None or not self._disks.note(node):
+            self.stop = reason
+            return
+        numbers = [asked.trial.number for execution in executions for asked in self._agenda.of(execution.address)]
+        self._observer.moved(numbers, executions, reason)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher

@@ -27,6 +27,7 @@ from studies.budget import Budget, is_whole, locked
 from studies.cluster import Watch
 from studies.driving import driving
 from studies.follower import Follower
+from studies.full_disks import FullDisks, placed
 from studies.overhead import Overhead
 from studies.progress import Progress
 from studies.scale import Scale
@@ -77,10 +78,9 @@ def search(
         journal.enqueue(optuna_study, study)
     follower = Follower(study, optuna_study, how.tracker, how.progress, how.overhead, how.texts)
     follower.retell(*how.untold, how.store)
+    asked = (study, optuna_study, space, make_pipeline, how.store, trial_config, follower, budget, how.slots)
     with driving(how.root) as driver:
-        searcher = JournalSearch(
-            study, optuna_study, space, make_pipeline, how.store, trial_config, follower, budget, how.slots, driver
-        )
+        searcher = JournalSearch(*asked, driver, FullDisks(scale.num_cpus, scale.num_gpus))
         try:
             module = importlib.import_module("trainables.trial" if several_kinds else f"trainables.{study.kind}")
             _fit(study, searcher, follower, how, trainable or module.TRAINABLE)
@@ -97,7 +97,7 @@ def _fit(study: Study, searcher: JournalSearch, follower: Follower, how: Search,
     scale = how.scale
     with _scratch(how.root) as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": scale.num_cpus, "gpu": scale.num_gpus}),
+            tune.with_resources(trainable, placed({"CPU": scale.num_cpus, "GPU": scale.num_gpus})),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=Stopping(searcher),
