@@ -82,7 +82,7 @@ def test_work_that_meets_a_full_disk_says_so_and_is_done_elsewhere(
 
 
 def test_a_shared_folder_that_is_full_stops_everybody(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "shared", 400) as shared:
+    with small_disk(tmp_path / "shared", 2500) as shared:
         store = tiny_series.publish(shared)
         filler = shared / "filler"
         with pytest.raises(OSError, match="No space"), filler.open("wb") as file:
