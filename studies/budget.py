@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 import optuna
@@ -41,7 +42,8 @@ class Budget:
         self._name, self._begun_s, self._noted_s = f"{SPENT}{uuid.uuid4().hex[:12]}", time.monotonic(), time.monotonic()
         self._worked_gpu_s = 0.0
         self._begun: dict[str, tuple[float, float]] = {}  # work under way → since when, on so many GPUs
-        self._num_taken = num_taken(optuna_study)
+        self._taken = Taken()
+        self._num_taken = self._taken.of(optuna_study)
         self._others = spent(optuna_study)
 
     def left(self) -> int:
@@ -57,7 +59,7 @@ class Budget:
     def asking(self) -> Iterator[bool]:
         """Whether one trial more may be asked for; it is to be made in here, while no other driver asks."""
         with locked(self.root):
-            self._num_taken = num_taken(self.optuna_study)
+            self._num_taken = self._taken.of(self.optuna_study)
             allowed = self.left() > 0
             yield allowed
             self._num_taken += allowed
@@ -101,10 +103,28 @@ def _exhausted(study: Study, wall_s: float, gpu_s: float) -> str:
     return ""
 
 
+class Taken:
+    """Counts a study's trials again and again, and looks only once at those that have left the queue."""
+
+    def __init__(self) -> None:
+        self._num_settled = 0  # the first trials of the study, none of which is queued
+        self._retried: set[int] = set()  # by one of them
+
+    def of(self, optuna_study: optuna.Study) -> int:
+        """How many trials count: all that were asked for, but for the failed ones that are tried again as others."""
+        trials = optuna_study.get_trials(deepcopy=False)
+        late = trials[self._num_settled :]
+        settled = list(takewhile(lambda trial: trial.state != TrialState.WAITING, late))
+        self._retried |= journal.retried(settled)
+        self._num_settled += len(settled)
+        late = late[len(settled) :]
+        num_late = sum(trial.state != TrialState.WAITING for trial in late)
+        return self._num_settled + num_late - len(self._retried | journal.retried(late))
+
+
 def num_taken(optuna_study: optuna.Study) -> int:
-    """How many trials count: all that were asked for, but for the failed ones that are tried again as others."""
-    trials = optuna_study.get_trials(deepcopy=False)
-    return sum(trial.state != TrialState.WAITING for trial in trials) - len(journal.retried(trials))
+    """As `Taken`, once."""
+    return Taken().of(optuna_study)
 
 
 def is_whole(study: Study, optuna_study: optuna.Study) -> bool:

@@ -148,7 +148,7 @@ class Pulse(tune.Callback):
     """Keeps the progress line alive, ends the search where Ray is lost, and tells the searcher of Ctrl-C.
 
     Tune does not while it waits for the searcher. It also keeps, of every trial for as long as the study runs, its
-    configuration three times and statistics of every number that it reported: over 100 KiB each, of which none is read.
+    configuration three times and statistics of every number that it reported: 3 KiB for each number, and none is read.
     """
 
     def __init__(self, follower: Follower, searcher: JournalSearch) -> None:
