@@ -17,7 +17,7 @@ test: setup
 test-faults: setup
 	$(RUN) -m pytest -m faults $(ARGS)
 
-# half an hour: needs root, and Debian's iproute2, openssh-server and rsync, for hosts that are namespaces of this one
+# half an hour: needs root, and Debian's iproute2, nftables, openssh-server and rsync, for hosts that are namespaces of this one
 test-cluster: setup
 	$(RUN) -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev,cluster]'
 	$(RUN) -m pytest -m cluster $(ARGS)

@@ -9,92 +9,19 @@ that of the driver's process with all its threads, taken whenever Optuna is told
 from __future__ import annotations
 
 import argparse
-import contextlib
-import functools
 import json
 import os
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import optuna
-import psutil
-
 from benchmarks.engine import CHECKOUT, machine, prepare
+from benchmarks.meter import HUNDRED, WARM_UP, Meter
 
-WARM_UP = 100  # trials, before the first hundred: imports, the first actors and MLflow's connection are not a trial's
-HUNDRED = 100
-PARTS = ("asking", "logging", "others")
-BESIDE = ("delivering",)  # to MLflow, in a process of its own: shown, but not the driver's
 AT_MOST = {"last / first": 1.5, "CPU ms per trial": 50.0, "memory growth MiB": 200.0}
-
-
-@dataclass
-class Meter:
-    """Readings of this process, one per trial that ended."""
-
-    cpu_s: list[float] = field(default_factory=list)  # of all threads
-    parts_s: list[dict[str, float]] = field(default_factory=list)  # by part, after every hundred
-    memory_mib: list[float] = field(default_factory=list)
-    at_s: list[float] = field(default_factory=list)
-
-    def read(self) -> None:
-        self.cpu_s.append(time.process_time())
-        self.memory_mib.append(psutil.Process().memory_info().rss / 2**20)
-        self.at_s.append(time.monotonic())
-        if len(self.at_s) % HUNDRED == 0:
-            self.parts_s.append(_by_part())
-
-    def on_every_end(self) -> None:
-        """Read whenever an Optuna study is told of an end."""
-        tell = optuna.Study.tell
-
-        @functools.wraps(tell)
-        def told(*arguments: Any, **named: Any) -> Any:
-            result = tell(*arguments, **named)
-            self.read()
-            return result
-
-        optuna.Study.tell = told  # type: ignore[method-assign]
-
-    def hundreds(self) -> list[dict[str, float]]:
-        """Of every hundred after the warm-up: the last trial, CPU ms per trial, memory, trials per second."""
-        result = []
-        for end in range(WARM_UP + HUNDRED, len(self.cpu_s) + 1, HUNDRED):
-            first, last = end - HUNDRED - 1, end - 1
-            before, after = (self.parts_s[n // HUNDRED] for n in (first, last))
-            result.append(
-                {
-                    "trial": end,
-                    "cpu_ms": 1000 * (self.cpu_s[last] - self.cpu_s[first]) / HUNDRED,
-                    **{
-                        f"{name}_ms": 1000 * (after[name] - before.get(name, 0.0)) / HUNDRED
-                        for name in (*PARTS, *BESIDE)
-                    },
-                    "memory_mib": self.memory_mib[last],
-                    "per_s": HUNDRED / (self.at_s[last] - self.at_s[first]),
-                }
-            )
-        return result
-
-
-def _by_part() -> dict[str, float]:
-    """CPU seconds so far of the thread that asks and tells, of MLflow's threads, of all others, and beside them."""
-    named = {thread.native_id: thread.name.split("-")[0] for thread in threading.enumerate()}
-    kinds = {"MainThread": "asking", "mlflow": "logging"}
-    result = dict.fromkeys((*PARTS, *BESIDE), 0.0)
-    for thread in psutil.Process().threads():
-        result[kinds.get(named.get(thread.id, ""), "others")] += thread.user_time + thread.system_time
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # it ended in between
-            if "studies.tracking.delivering" in child.cmdline():
-                result["delivering"] += sum(child.cpu_times()[:2])
-    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

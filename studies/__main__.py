@@ -27,6 +27,10 @@ COMMANDS = {
     "prune": ("studies.pruning", "drop from the store what no search and no confirmation reaches; says it first"),
     "restore": ("studies.restoring", "apply a trained model or variant to images of your own"),
     "simulate": ("studies.simulating", "write a dataset as OME-TIFF files that the reader reads"),
+    "prepare-cluster": (
+        "studies.cluster_account",
+        "make what must be there before the first `ray up`: token, bucket …",
+    ),
     "check-cluster": ("studies.cluster_file", "whether a file for `ray up` is right; needs no network"),
 }
 
@@ -69,7 +73,7 @@ def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(f"python -m studies {' | '.join(COMMANDS)}\n")
         for name, (_, text) in COMMANDS.items():
-            print(f"  {name:<13} {text}")
+            print(f"  {name:<16} {text}")
         print("\n`python -m studies COMMAND --help` says what each takes.")
         return 0
     name = words[0]

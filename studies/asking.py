@@ -7,8 +7,9 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
-from dehazing.data.dataset import read_dataset, with_scale
+from dehazing.data.dataset import DatasetConfig, read_dataset, with_scale
 from studies.confirm import check_names
 from studies.executions import check
 from studies.investigation import Investigation
@@ -18,7 +19,7 @@ from studies.scale import read_scale
 from studies.settings import parse
 
 DATASET = FOLDER / "datasets" / "lines.yaml"
-TAKEN = ("stages", "optuna", "tune", "mlartifacts", "mlflow.db")  # of the results folder
+TAKEN = ("stages", "optuna", "tune", "mlartifacts", "mlflow.db", "datasets", "sending")  # of the results folder
 
 
 def add_names(parser: argparse.ArgumentParser) -> None:
@@ -67,19 +68,30 @@ def check_storage(root: Path) -> None:
         raise ValueError(f"--storage must be writable, but {place} is not.")
 
 
+def dataset_of(arguments: argparse.Namespace) -> DatasetConfig:
+    """The dataset that the arguments name, with the settings of its scale and of the command line; checked."""
+    settings = _settings(arguments)
+    scale = read_scale(arguments.scale, settings.get("scale", {}))
+    config = read_dataset(arguments.dataset.expanduser().resolve())
+    return with_scale(config, {**scale.dataset.get(config.kind, {}), **settings.get("dataset", {})})
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    return parse(arguments.settings, [*study_names(), *own_studies(arguments.names), "dataset", "scale"])
+
+
 def investigation(arguments: argparse.Namespace) -> Investigation:
     """The investigation that the arguments ask for, every key, range and setting of it checked."""
     check_storage(arguments.storage)
-    settings = parse(arguments.settings, [*study_names(), *own_studies(arguments.names), "dataset", "scale"])
-    dataset_settings, scale_settings = settings.pop("dataset", {}), settings.pop("scale", {})
-    scale = read_scale(arguments.scale, scale_settings)
+    settings = _settings(arguments)
+    scale = read_scale(arguments.scale, settings.pop("scale", {}))
+    settings.pop("dataset", {})
     studies = read_studies(arguments.names, arguments.scale, settings)
     for study in studies.values():
         check(study)
     check_names(studies)
     path = arguments.dataset.expanduser().resolve()
-    config = read_dataset(path)
-    config = with_scale(config, {**scale.dataset.get(config.kind, {}), **dataset_settings})
+    config = dataset_of(arguments)
     experiment = arguments.experiment or f"{path.stem}-{arguments.scale}"
     if experiment in TAKEN or os.sep in experiment or experiment.startswith("."):
         raise ValueError(f"--experiment must be a plain name other than {', '.join(TAKEN)}, but is {experiment!r}.")

@@ -16,7 +16,8 @@ from studies.tracking.identity import results_id
 from trainables import node
 
 CODE = Path(__file__).resolve().parents[1]
-UNSHIPPED = [".git", ".venv", "results", "*.tif", "*.tiff"]  # of the checkout, to other nodes
+# of the checkout, to other nodes: results and data stay here
+UNSHIPPED = [".git", ".venv", "results", "*.tif", "*.tiff", "*.czi", "*.lif", "*.nd2"]
 LOOK_EVERY_S = 5.0
 ANSWERS_WITHIN_S = 120.0  # of a node, which first unpacks the code
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for what `ray job submit` runs
@@ -71,7 +72,7 @@ def room(scale: Scale) -> int:
     """How many executions at the scale the nodes of Ray hold side by side; ValueError where they hold none."""
     import ray
 
-    if os.environ.get("RAY_ADDRESS") and scale.num_parallel and _can_grow():
+    if os.environ.get("RAY_ADDRESS") and scale.num_parallel and can_grow():
         return scale.num_parallel
     nodes = [one["Resources"] for one in ray.nodes() if one["Alive"]]
     has = [[node.get(name, 0.0) for name in ("CPU", "GPU", "memory")] for node in nodes]
@@ -86,7 +87,7 @@ def room(scale: Scale) -> int:
     return min(slots, scale.num_parallel or slots)
 
 
-def _can_grow() -> bool:
+def can_grow() -> bool:
     """Whether an autoscaler may start more nodes than there are: one of machines at hand has them all."""
     file = Path("~/ray_bootstrap_config.yaml").expanduser()  # what `ray up` leaves on the head
     return file.is_file() and yaml.safe_load(file.read_text())["provider"]["type"] != "local"

@@ -18,7 +18,7 @@ import yaml
 from dehazing.strict import nearest
 from studies.cluster_aws import check_aws
 from studies.cluster_pins import check_pins
-from studies.cluster_safety import check_key, check_mounts, check_start, check_token
+from studies.cluster_safety import check_firewall, check_key, check_mounts, check_start, check_token
 
 # Ray's schema lets anything pass below `provider`; these are the keys that its code reads
 PROVIDER_KEYS = {
@@ -84,6 +84,8 @@ def check(path: Path) -> dict[str, Any]:
     check_key(completed, where)
     check_token(completed, where)
     check_start(completed, where)
+    if kind == "local":
+        check_firewall(completed, where)
     return completed
 
 

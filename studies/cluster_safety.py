@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,26 @@ def check_start(config: Mapping[str, Any], where: str) -> None:
     for command in [*commands(config), *config["head_start_ray_commands"], *config["worker_start_ray_commands"]]:
         if OPEN.search(command):
             raise ValueError(f"{where}: MLflow must listen on a private address, but the command is `{command}`.")
+
+
+def check_firewall(config: Mapping[str, Any], where: str) -> None:
+    """ValueError where a machine at hand would be shut out by another's firewall."""
+    provider = config["provider"]
+    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+        for command in config[key]:
+            words = shlex.split(command)
+            if len(words) < 2 or not words[1].endswith("/firewall.sh"):
+                continue
+            try:
+                let_in = [ip_network(word) for word in words[2:]]
+                machines = [ip_address(machine) for machine in (provider["head_ip"], *provider["worker_ips"])]
+            except ValueError as error:
+                raise ValueError(f"{where}: machines and firewall.sh must have IP addresses, but {error}.") from error
+            for machine in machines:
+                if not any(machine in network for network in let_in):
+                    raise ValueError(
+                        f"{where}: firewall.sh must let every machine in, but {machine} is missing in `{key}`."
+                    )
 
 
 def _start(config: Mapping[str, Any], key: str, where: str) -> str:

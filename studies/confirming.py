@@ -13,6 +13,7 @@ from dehazing.pipeline.store import Store, Unwritable, open_store
 from studies import cluster
 from studies.agenda import Agenda, Asked
 from studies.cluster import Watch
+from studies.full_disks import FullDisks
 from studies.overhead import Overhead
 from studies.progress import Progress, time_left
 from studies.resources import asked_of_ray, device_of
@@ -61,7 +62,7 @@ def confirm(
     failed: dict[Key, str] = {}
     num_ended, total, done = 0, sum(weights.values()), 0.0
     begun_s = looked_s = time.monotonic()
-    watch = Watch()
+    watch, disks = Watch(), FullDisks()
     try:
         while agenda.asked or running:
             for asked, reason in agenda.settled():
@@ -71,7 +72,7 @@ def confirm(
             while _has_room(running.values(), slots, scale) and (work := agenda.start()):
                 fields, own = asdict(work[0]), scale.of(work[0].kind)
                 memory = int(asked_of_ray(own).get("memory", 0)) or None
-                placed = task.options(num_cpus=own.num_cpus, num_gpus=own.num_gpus, memory=memory)
+                placed = task.options(num_cpus=own.num_cpus, num_gpus=own.num_gpus, memory=memory, **disks.options())
                 ref = placed.remote(work[0].address, fields, store.place, alike, device_of(own), own.num_cpus)
                 running[ref] = work[0]
             left = time_left(time.monotonic() - begun_s, done, total) or total / min(slots.values())
@@ -83,6 +84,10 @@ def confirm(
                 overhead.worked(int("busy" not in outcome), outcome.get("spent", {}), outcome.get("busy_s", 0.0))
                 if "stop" in outcome:
                     raise Unwritable(outcome["stop"])
+                if "full" in outcome:
+                    if not disks.note(outcome["node"], asked_of_ray(scale.of(execution.kind))):
+                        raise Unwritable(outcome["full"])
+                    progress.say(f"confirmation: {outcome['full']} Going on elsewhere: {execution.address}")
                 _note(agenda, execution, outcome, resting)
             if _has_room(running.values(), slots, scale) and time.monotonic() - looked_s > LOOK_EVERY_S:
                 agenda.done(resting)
@@ -136,6 +141,8 @@ def _note(agenda: Agenda, execution: Execution, outcome: Mapping[str, Any], rest
         agenda.lost([execution], outcome["lost"])
     elif outcome.get("out_of_memory"):
         agenda.out_of_memory([execution], outcome["failed"])
+    elif "full" in outcome:
+        agenda.done([execution])
     elif "failed" in outcome:
         agenda.failed([execution], outcome["failed"])
     else:
@@ -169,7 +176,8 @@ def _execute(
 ) -> dict[str, Any]:
     """In a worker: make sure that the execution is published, or say why it is not.
 
-    busy, failed, out_of_memory, stop: as `ending_of` says; what may go well another time, or elsewhere, is raised.
+    busy, failed, out_of_memory, full (with the node), stop: as `ending_of` says; what may go well another time, or
+    elsewhere, is raised.
     """
     import torch
 
@@ -188,7 +196,9 @@ def _execute(
             for _ in epochs:
                 pass  # epochs are in the published history
     except Exception as error:
-        outcome = ending_of(error)
+        outcome = ending_of(error, place)
+    if "full" in outcome:
+        outcome["node"] = node.node_id()
     if outcome.get("out_of_memory"):
         forget()
     if torch.cuda.is_initialized():

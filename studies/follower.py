@@ -125,6 +125,13 @@ class Follower:
         executed = result.get("done") and not result.get("busy")  # else somebody else is at it, or will be once more
         self.overhead.worked(len(executions) if executed else 0, spent, seconds)
 
+    def moved(self, numbers: Sequence[int], executions: Sequence[Execution], reason: str) -> None:
+        """A node could not go on with a piece of work, which another one gets; numbers: of the trials it belongs to."""
+        addresses = ", ".join(execution.address for execution in executions)
+        self.progress.say(f"{self.study.name}: {reason} Going on elsewhere: {addresses}")
+        for number in numbers:
+            self.tracker.tag(self.key(number), "moved", reason)
+
     def show(self) -> None:
         """The progress line."""
         best = ""

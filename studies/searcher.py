@@ -25,6 +25,7 @@ from studies import journal
 from studies.agenda import Agenda, Asked
 from studies.budget import Budget, locked
 from studies.executions import nested
+from studies.full_disks import AWAY_FROM, FullDisks
 from studies.objectives import is_finite
 from studies.observer import Observer
 from studies.resources import asked_of_ray, device_of
@@ -46,7 +47,7 @@ class JournalSearch(OptunaSearch):
     be written or read nothing is told, so that the next run takes the trial over.
 
     driver: the address of the lease that this driver holds in the results folder while it searches. scale: what a piece
-    of work of each stage runs on.
+    of work of each stage runs on. disks: of the cluster's nodes; None: there is one machine.
     stop: why nothing can be made; "" while all is well. `interrupted` ends the asking.
     """
 
@@ -63,6 +64,7 @@ class JournalSearch(OptunaSearch):
         slots: int = 1,
         driver: str = "",
         scale: Scale | None = None,
+        disks: FullDisks | None = None,
     ) -> None:
         metrics, modes = [o.metric for o in study.objective], [o.mode for o in study.objective]
         Searcher.__init__(self, metric=metrics, mode=modes)  # type: ignore[arg-type]  # lists are fine there
@@ -77,6 +79,7 @@ class JournalSearch(OptunaSearch):
         self._stopped: set[str] = set()  # Tune's trials, as are those killed for their memory
         self._killed: set[str] = set()
         self._budget = budget
+        self._disks = disks
         self._drivers = Store(budget.root)
         self._owner = {"process": asdict(Owner.myself()), "driver": driver}
         self._look_at_s = -math.inf
@@ -115,8 +118,9 @@ class JournalSearch(OptunaSearch):
         num_threads = self._study.num_threads(work[0].kind, scale.num_cpus)
         executions = {execution.address: asdict(execution) for execution in work}
         seen = {address: watch for address in executions if (watch := watched(self._store, address)) is not None}
-        config = {**self._trial_config, "executions": executions, "watched": seen}
-        return {**config, "num_threads": num_threads, "device": device_of(scale), "resources": asked_of_ray(scale)}
+        placed = {"resources": asked_of_ray(scale), AWAY_FROM: self._disks.nodes() if self._disks else []}
+        config = {**self._trial_config, "executions": executions, "watched": seen, **placed}
+        return {**config, "num_threads": num_threads, "device": device_of(scale)}
 
     def reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """An epoch of a piece of work: told to Optuna where it is of a trial's own stage. True: stop it early."""
@@ -169,6 +173,9 @@ class JournalSearch(OptunaSearch):
         if result.get("busy"):
             self._agenda.busy(executions)
             return
+        if "full" in result:
+            self._full(executions, str(result["full"]), str(result["node"]))
+            return
         if trial_id in self._stopped:
             self._agenda.done(executions)
             return
@@ -191,6 +198,16 @@ class JournalSearch(OptunaSearch):
                     self._teller.record(execution.address) if there else None,
                 )
         self._teller.tell(self._agenda.settled())
+
+    def _full(self, executions: list[Execution], reason: str, node: str) -> None:
+        """The disk of a node is full: what it was at goes to others, or the search ends where there are none."""
+        self._agenda.done(executions)
+        needs = asked_of_ray(self._scale.of(executions[0].kind))
+        if self._disks is None or not self._disks.note(node, needs):
+            self.stop = reason
+            return
+        numbers = [asked.trial.number for execution in executions for asked in self._agenda.of(execution.address)]
+        self._observer.moved(numbers, executions, reason)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher

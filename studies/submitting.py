@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from studies import asking, revision
 from studies.cluster import CODE, UNSHIPPED
 from studies.cluster_file import check
 from studies.following import DASHBOARD, OPEN, client_at, follow
+from studies.shipping import is_to_be_shipped, ship
 from studies.tunnel import tunnel
 
 
@@ -30,14 +31,15 @@ def add_submit(parser: argparse.ArgumentParser) -> None:
 def submit(arguments: argparse.Namespace) -> int:
     """Begin the run on the cluster, or find the one of its experiment, and follow it to its end."""
     file = arguments.cluster.expanduser()
-    check_places(arguments)
+    ships = check_places(arguments)
     if check(file)["provider"]["type"] == "local":
         os.environ.setdefault("RAY_UP_enable_autoscaler_v2", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # either would send the job elsewhere
         os.environ.pop(name, None)
     experiment = arguments.experiment or f"{arguments.dataset.stem}-{arguments.scale}"
-    entrypoint = shlex.join(["python", "-m", "studies", "run", *passed_on(arguments.words)])
+    dataset = ship(arguments, file) if ships else None
+    entrypoint = shlex.join(["python", "-m", "studies", "run", *passed_on(arguments.words, dataset)])
     with tunnel(file, DASHBOARD) as port:
         try:
             name, is_new = begun(client_at(port), experiment, entrypoint)
@@ -48,36 +50,48 @@ def submit(arguments: argparse.Namespace) -> int:
     return 0 if arguments.detach else follow(file, name)
 
 
-def check_places(arguments: argparse.Namespace) -> None:
-    """ValueError for what the cluster would not find, or what must not be read in a job's log.
+def check_places(arguments: argparse.Namespace) -> bool:
+    """Whether the dataset names files of this machine, so that its series must be put into the storage.
 
-    A relative path is one of the checkout, which is shipped; an absolute one is the cluster's.
+    Else a relative path is one of the checkout, which is shipped; an absolute one is the cluster's. ValueError for what
+    the cluster would not find, or what must not be read in a job's log.
     """
     if not arguments.storage.is_absolute():
         raise ValueError(
             "With submit, --storage must be a folder that outlives the machines of the cluster, as an absolute path, "
             f"but is {arguments.storage}."
         )
+    ships = is_to_be_shipped(arguments.dataset)
     files = [Path(name) for name in arguments.names if name.endswith((".yaml", ".yml"))]
-    for path in (arguments.dataset, *files):
+    for path in files if ships else (arguments.dataset, *files):
         if not path.is_absolute() and not (CODE / path).is_file():
             raise ValueError(f"With submit, {path} must lie in the checkout, or be an absolute path of the cluster's.")
     url = urlsplit(arguments.store or "")
     if "@" in url.netloc or url.query:
         raise ValueError("With submit, --store must go without credentials and options: a job's command can be read.")
+    return ships
 
 
-def passed_on(words: Sequence[str]) -> list[str]:
-    """What `run` is given of the words that `submit` was given."""
-    kept, skips = [], False
-    for word in words:
-        if skips or word == "--detach" or word.startswith("--cluster="):
-            skips = False
-        elif word == "--cluster":
-            skips = True
-        else:
+def passed_on(words: Sequence[str], dataset: PurePosixPath | None = None) -> list[str]:
+    """What `run` is given of the words that `submit` was given.
+
+    dataset: stands for the one that was named, and whose settings of the command line it has taken up.
+    """
+    kept: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        name, equals, value = word.partition("=")
+        if name in ("--cluster", *(["--dataset"] if dataset else [])):
+            if not equals and left:
+                left.pop(0)
+        elif dataset and name == "--set":
+            value = value if equals else left.pop(0)
+            if not value.startswith("dataset."):
+                kept += [name, value]
+        elif word != "--detach":
             kept.append(word)
-    return kept
+    return [*kept, "--dataset", str(dataset)] if dataset else kept
 
 
 def begun(client: Any, experiment: str, entrypoint: str) -> tuple[str, bool]:
@@ -102,7 +116,7 @@ def begun(client: Any, experiment: str, entrypoint: str) -> tuple[str, bool]:
     shipped = {
         "working_dir": str(CODE),
         "excludes": UNSHIPPED,
-        "env_vars": {revision.SHIPPED: revision.commit(CODE)},
+        "env_vars": revision.shipped(CODE),
     }
     name = client.submit_job(entrypoint=entrypoint, submission_id=f"{experiment}-{number + 1}", runtime_env=shipped)
     return str(name), True

@@ -51,6 +51,7 @@ class Told:
         self.epochs: list[int] = []
         self.num_worked = 0
         self.upstreams: list[tuple[str, str | None]] = []
+        self.moves: list[tuple[tuple[int, ...], str]] = []
 
     def begun(self, number: int, params: Mapping[str, Any], execution: Execution | None) -> None:
         """Every trial that ends has begun."""
@@ -66,6 +67,9 @@ class Told:
 
     def worked(self, executions: Sequence[Execution], result: Mapping[str, Any], seconds: float) -> None:
         self.num_worked += 1
+
+    def moved(self, numbers: Sequence[int], executions: Sequence[Execution], reason: str) -> None:
+        self.moves.append((tuple(numbers), reason))
 
 
 def made(root: Path, study: Study = UNET, slots: int = 8, scale: Scale | None = None) -> JournalSearch:

@@ -230,6 +230,13 @@ def test_a_mistake_is_refused_by_one_sentence(mistake: str, tmp_path: Path, caps
         (lambda c: c.update(available_node_types=AWS["available_node_types"]), "must not be there with the local"),
         (lambda c: c["auth"].update(ssh_private_key="~/.ssh/none"), "must be a file, but ~/.ssh/none is none"),
         (lambda c: c["auth"].pop("ssh_user"), "`auth.ssh_user` must say who logs in on the machines, but is missing"),
+        (
+            lambda c: swap(
+                c, "worker_start_ray_commands", "firewall.sh 192.0.2.10 192.0.2.11", "firewall.sh 192.0.2.10"
+            ),
+            "firewall.sh must let every machine in, but 192.0.2.11 is missing in `worker_start_ray_commands`",
+        ),
+        (lambda c: c["provider"].update(head_ip="head"), "IP addresses, but 'head' does not appear to be"),
         (lambda c: c.pop("worker_start_ray_commands"), "RAY_AUTH_MODE=token before `ray start`, but it is not set"),
     ],
 )
@@ -244,6 +251,12 @@ def test_a_mistake_about_own_machines_is_refused(
 
 def test_machines_that_are_set_up_already_need_no_install(tmp_path: Path) -> None:
     check(written(LOCAL | {"setup_commands": [], "head_setup_commands": []}, tmp_path))
+
+
+def test_the_firewall_may_let_a_network_in(tmp_path: Path) -> None:
+    config = copy.deepcopy(LOCAL)
+    swap(config, "head_start_ray_commands", "192.0.2.10 192.0.2.11 192.0.2.12", "192.0.2.8/29")
+    check(written(config, tmp_path))
 
 
 def test_a_token_that_others_may_read_is_refused(at_home_with_a_token: Path) -> None:

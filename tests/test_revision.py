@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 from pathlib import Path
 
@@ -104,3 +105,30 @@ def test_there_is_no_commit_outside_a_repository_or_where_it_does_not_hold_the_p
     outside = tmp_path / "outside"
     outside.mkdir()
     assert revision.commit(outside) == revision.UNKNOWN and revision.patch(outside) == ""
+
+
+def test_a_checkout_that_goes_without_its_repository_still_says_what_it_is(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkout / "loop.py").write_bytes(b"T = 6  # \xff\n")
+    commit, patch = revision.commit(checkout), revision.patch(checkout)
+    for name, value in revision.shipped(checkout).items():
+        monkeypatch.setenv(name, value)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert commit.endswith("-dirty") and (revision.commit(elsewhere), revision.patch(elsewhere)) == (commit, patch)
+
+
+def test_a_clean_checkout_goes_without_a_patch(checkout: Path) -> None:
+    assert revision.shipped(checkout) == {"DEHAZING_COMMIT": git(checkout, "rev-parse", "HEAD")}
+
+
+def test_of_a_patch_that_is_too_long_to_go_along_the_names_do(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkout / "noise.py").write_text(random.Random(0).randbytes(50_000).hex())
+    environment = revision.shipped(checkout)
+    assert len(environment["DEHAZING_PATCH"]) < 2**15
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert "more than 32768, and is left out. These differ:\npackage/noise.py\n" in revision.patch(tmp_path)

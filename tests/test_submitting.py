@@ -63,7 +63,7 @@ def test_one_job_of_an_experiment_goes_on_and_the_same_command_finds_it() -> Non
     client = Jobs(*others)
     assert begun(client, "lines-smoke", "run all") == ("lines-smoke-2", True)
     (shipped,) = client.submitted
-    assert shipped["runtime_env"]["env_vars"] == {revision.SHIPPED: revision.commit(submitting.CODE)}
+    assert shipped["runtime_env"]["env_vars"] == revision.shipped(submitting.CODE)
     assert {".git", "results"} <= set(shipped["runtime_env"]["excludes"])
 
 

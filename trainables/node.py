@@ -68,3 +68,10 @@ def require_alike(expected: Mapping[str, str], place: str) -> None:
         if wait_s is None:
             raise Unlike(said)
         time.sleep(wait_s)
+
+
+def node_id() -> str:
+    """Of this node in its cluster; "" without Ray."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""

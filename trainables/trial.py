@@ -12,12 +12,12 @@ from ray import tune
 from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execute import executing
 from dehazing.pipeline.execution import Execution
-from dehazing.pipeline.failure import ending_of
+from dehazing.pipeline.failure import ending_of, full_here
 from dehazing.pipeline.lease import LeaseLost, go_on_watching
 from dehazing.pipeline.store import Unwritable, open_store
 from dehazing.pipeline.together import execute_together
 from dehazing.stages import fields
-from trainables.node import require_alike
+from trainables.node import node_id, require_alike
 
 MIB = 2**20
 
@@ -30,8 +30,9 @@ class Trial(tune.Trainable):
     alike (what this node must have as the driver has it; it may have joined the cluster after the start). One
     `step` is one epoch; the last result carries `done=True`; `spent` are the seconds by part so far. What was made is
     in the store, and so is why something failed.
-    `failed`, `out_of_memory`, `busy` (somebody else is at it) and `stop` (nothing can be made at all, for the reason
-    given) say what ended this piece of work, and leave the actor warm for the next one. Resume lives in the store
+    `failed`, `out_of_memory`, `busy` (somebody else is at it), `full` (the disk of `node`, so another one must go on)
+    and `stop` (nothing can be made at all, for the reason given) say what ended this piece of work, and leave the actor
+    warm for the next one. Resume lives in the store
     (partial checkpoints under the fingerprint), so Tune's checkpoints hold nothing.
     """
 
@@ -42,7 +43,7 @@ class Trial(tune.Trainable):
         torch.set_num_threads(config.get("num_threads", 1))
         if torch.cuda.is_initialized():
             torch.cuda.reset_peak_memory_stats()
-        self._clock = Clock()
+        self._clock, self._place = Clock(), str(config["store"])
         self._epochs = self._working(config, self._clock)
 
     def step(self) -> dict[str, Any]:
@@ -51,7 +52,9 @@ class Trial(tune.Trainable):
             for metrics in self._epochs if not ending else ():
                 return {**metrics, **self._figures()}
         except Exception as error:
-            ending = ending_of(error)  # raises where the process is to be given up, and the work handed out again
+            ending = ending_of(error, self._place)  # raises where the process is to go, and the work handed out again
+        if "full" in ending:
+            ending["node"] = node_id()
         if ending.get("out_of_memory"):
             fields.forget()
         if torch.cuda.is_initialized():
@@ -94,8 +97,12 @@ class Trial(tune.Trainable):
                 close()
         except LeaseLost:
             return ""  # somebody else has taken the work over
-        except Unwritable as error:
-            return str(error)
+        except Exception as error:
+            if full_here(error, self._place):
+                return ""  # whoever goes on has the checkpoint before
+            if isinstance(error, Unwritable):
+                return str(error)
+            raise
         return ""
 
     def _figures(self) -> dict[str, Any]:

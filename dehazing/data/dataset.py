@@ -13,16 +13,18 @@ import yaml
 
 from dehazing.data.pinhole_files import escaped, find_files
 from dehazing.data.pinhole_series import PinholeSeriesConfig, read_series
+from dehazing.data.prepared import PreparedConfig
 from dehazing.data.series import Series
 from dehazing.data.simulator import SimulatedConfig, simulate
 from dehazing.data.synthetic import SyntheticConfig, degraded
 from dehazing.strict import from_mapping, nearest, to_mapping
 
-DatasetConfig = SimulatedConfig | PinholeSeriesConfig | SyntheticConfig
+DatasetConfig = SimulatedConfig | PinholeSeriesConfig | SyntheticConfig | PreparedConfig
 KINDS: dict[str, type[DatasetConfig]] = {
     "simulated": SimulatedConfig,
     "pinhole_series": PinholeSeriesConfig,
     "synthetic": SyntheticConfig,
+    "prepared": PreparedConfig,
 }
 
 
@@ -52,8 +54,8 @@ def _config(mapping: Any, folder: Path, where: str) -> DatasetConfig:
             mapping["source"] = read_dataset(folder / source)
         elif source is not None:
             mapping["source"] = _config(source, folder, f"{where}: `source`")
-        if isinstance(mapping.get("source"), SyntheticConfig):
-            raise ValueError(f"{where}: `source` must be simulated or a pinhole_series, but is synthetic.")
+        if isinstance(source := mapping.get("source"), (SyntheticConfig, PreparedConfig)):
+            raise ValueError(f"{where}: `source` must be simulated or a pinhole_series, but is {source.kind}.")
     config: DatasetConfig = from_mapping(KINDS[kind], mapping, where)
     if isinstance(config, PinholeSeriesConfig):
         relative = Path(config.path).expanduser()
@@ -66,12 +68,16 @@ def _config(mapping: Any, folder: Path, where: str) -> DatasetConfig:
 def with_scale(config: DatasetConfig, overrides: Mapping[str, Any]) -> DatasetConfig:
     """The configuration with a scale's settings in place of its own, nested ones merged; as strict as the YAML."""
     overrides = dict(overrides)
+    if overrides and isinstance(config, PreparedConfig):
+        raise ValueError(
+            f"A prepared series has no settings left, so `{next(iter(overrides))}` must be given where it is made."
+        )
     if isinstance(config, SyntheticConfig) and "source" in overrides:
         wanted = overrides.pop("source")
         if isinstance(wanted, Mapping) and wanted and set(wanted) <= set(KINDS):  # by kind of source
             wanted = wanted.get(config.source.kind, {})
         source = with_scale(config.source, wanted)
-        assert not isinstance(source, SyntheticConfig)
+        assert isinstance(source, (SimulatedConfig, PinholeSeriesConfig))
         config = replace(config, source=source)
     mapping = _merged(to_mapping(config), overrides)
     if isinstance(config, SyntheticConfig):
@@ -89,6 +95,8 @@ def _merged(mapping: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
 
 def digest(config: DatasetConfig) -> str:
     """16 hex digits of the settings and of the content of the files they name, wherever those lie."""
+    if isinstance(config, PreparedConfig):
+        return config.digest
     mapping = to_mapping(config)
     if isinstance(config, SyntheticConfig):
         mapping["source"] = digest(config.source)
@@ -98,12 +106,26 @@ def digest(config: DatasetConfig) -> str:
             for found in find_files(config.path)
         ]
     elif config.object != "lines":
-        path = Path(config.object)
-        if not path.is_file():
-            raise ValueError(f"`object` must be `lines` or a TIFF, but {path} does not exist.")
-        mapping["object"] = _sha256(path)
+        mapping["object"] = _sha256(_existing(Path(config.object)))
     text = json.dumps(mapping, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def files_of(config: DatasetConfig) -> list[Path]:
+    """The files that a dataset is made of; none where it is simulated from nothing. ValueError where one is missing."""
+    if isinstance(config, SyntheticConfig):
+        return files_of(config.source)
+    if isinstance(config, PinholeSeriesConfig):
+        return [found.path for found in find_files(config.path)]
+    if isinstance(config, PreparedConfig) or config.object == "lines":
+        return []
+    return [_existing(Path(config.object))]
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"`object` must be `lines` or a TIFF, but {path} does not exist.")
+    return path
 
 
 def _sha256(path: Path) -> str:
@@ -117,4 +139,6 @@ def make_series(config: DatasetConfig, progress: bool | None = None) -> Series:
         return degraded(config, make_series(config.source, progress))
     if isinstance(config, PinholeSeriesConfig):
         return read_series(config)
+    if isinstance(config, PreparedConfig):
+        raise config.missing("the store")
     return simulate(config, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from dehazing.pipeline.execution import Execution, OtherCode
 from dehazing.pipeline.lease import Busy, LeaseLost
 from dehazing.pipeline.stage import Context
 from dehazing.pipeline.store import Damaged, Store, Unwritable
+from dehazing.pipeline.writing import NO_SPACE, Full
 
 # of machines and of other processes: a lost file server, a GPU that has fallen off the bus
 PASSING = (OSError, torch.AcceleratorError, LeaseLost, Busy, Unwritable, Damaged)
@@ -69,12 +71,28 @@ def with_sizes(execution: Execution, context: Context) -> Iterator[None]:
         ) from error
 
 
-def ending_of(error: Exception) -> dict[str, Any]:
+def full_here(error: BaseException, place: str) -> str:
+    """In a sentence, that the disk of this machine is full, and not what all share; "" where that is not what happened.
+
+    place: of the store. With a folder for a store, what could not be written there is everybody's.
+    """
+    own = isinstance(error, Full) and "://" in place
+    if not own and not (isinstance(error, OSError) and error.errno in NO_SPACE):
+        return ""
+    told = error.__cause__ if own else error
+    where = getattr(told, "filename", None)
+    return f"The disk of {socket.gethostname()} must have room, but is full{f': {where}' if where else ''}."
+
+
+def ending_of(error: Exception, place: str = "") -> dict[str, Any]:
     """What whoever asked for the work is told of an error that ended it; raises the error where the process must go.
 
-    stop: nothing more can be made at all, and why. busy: somebody else is at it. failed: why, and out_of_memory:
-    whether it may go well alone.
+    place: of the store. stop: nothing more can be made at all, and why. full: nothing more here, as the disk of this
+    machine is full. busy: somebody else is at it. failed: why, and out_of_memory: whether it may go well alone.
     """
+    full = full_here(error, place)
+    if full:
+        return {"full": full}
     if isinstance(error, (Unwritable, Damaged, OtherCode)):
         return {"stop": str(error)}
     if isinstance(error, Busy):

@@ -5,8 +5,9 @@ then writes the manifest, which says under which. So readers see one publication
 publish the same at once: the later manifest wins, and both stand for equal results. What a publication that was cut
 off left is dropped by `prune`.
 
-The cache is a store in a folder: published files are fetched once and checked; checkpoints are written there and
-mirrored by `save_partial`. It can be deleted whenever nothing runs.
+The cache is a store in a folder: published files are fetched once for all processes of a machine and checked;
+checkpoints are written there and mirrored by `save_partial`. It is bounded (`cache`), and can be deleted whenever
+nothing runs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import uuid
 from collections.abc import Callable, Mapping
@@ -24,13 +24,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dehazing.pipeline import manifest
+from dehazing.pipeline.cache import bound, bound_after, cache_folder, used
 from dehazing.pipeline.claims import Claims
 from dehazing.pipeline.lease import lease
 from dehazing.pipeline.manifest import Damaged
 from dehazing.pipeline.object_claims import SETTLE_S, ObjectClaims
 from dehazing.pipeline.objects import Objects
 from dehazing.pipeline.store import FAILED, MANIFEST, Store, parts, reason_of
-from dehazing.pipeline.writing import Unwritable, writing
+from dehazing.pipeline.writing import Full, Unwritable, writing
 
 CHECKPOINTS = "epoch-*.safetensors"
 
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class ObjectStore(Store):
-    """As `Store`, below a URI; `cache` defaults to a folder of its own below the user's cache.
+    """As `Store`, below a URI; `cache` defaults to a folder of its own below `cache_folder`.
 
     What cannot be reached, read or written raises Unwritable from every method.
     """
@@ -63,10 +64,13 @@ class ObjectStore(Store):
 
     def folder(self, address: str) -> Path:
         published = self.published(address)
+        used(self.cache, address)
         if not self._has_cached(address, published):
             with lease(self.cache, address):
                 if not self._has_cached(address, published):
-                    self._fetch(address, published)
+                    self._fetch_with_room(address, published)
+            used(self.cache, address)
+            bound_after(self.cache, address)
         return self.cache.folder(address)
 
     def read(self, address: str, name: str) -> bytes:
@@ -108,6 +112,7 @@ class ObjectStore(Store):
                     if (self.manifest(address) or {}).get("here") != here:
                         self.objects.delete_below(f"{_below(address)}/{here}")
                 raise
+        bound_after(self.cache, address)
 
     def partial(self, address: str) -> Path:
         """The local folder for checkpoints, with those of the store that are newer than its own."""
@@ -181,6 +186,15 @@ class ObjectStore(Store):
             return False
         return True
 
+    def _fetch_with_room(self, address: str, published: Mapping[str, Any]) -> None:
+        """On a full disk once more, where other copies could be dropped."""
+        try:
+            self._fetch(address, published)
+        except Full:
+            if not bound(self.cache, keep=[address], most_bytes=0.0):
+                raise
+            self._fetch(address, published)
+
     def _fetch(self, address: str, published: Mapping[str, Any]) -> None:
         self.cache.retract(address)
         with writing(self.root), TemporaryDirectory(dir=self.cache.partial(address), prefix="fetching-") as aside:
@@ -212,6 +226,5 @@ def _below(address: str) -> str:
 
 def _default_cache(place: str, name: str) -> Path:
     """A folder for one place: readable, and of its own."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     readable = re.sub(r"\W+", "-", name).strip("-")[:40]
-    return root / "iterative-dehazing" / f"{readable}-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+    return cache_folder() / f"{readable}-{hashlib.sha256(place.encode()).hexdigest()[:12]}"

@@ -7,8 +7,7 @@ object that is missing becomes Unwritable, as trying later may help.
 from __future__ import annotations
 
 import io
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -50,6 +49,7 @@ class Objects:
                 f"{self.name} must be a folder or an address such as s3://bucket/folder, but is not: {error}."
             ) from error
         self._base = base.rstrip("/")
+        self.told: Callable[[int], object] = lambda num_bytes: None  # hears of every part of a file that was written
         if not self._base:
             raise ValueError(f"{self.name} must name a bucket or a folder, but names none.")
 
@@ -93,7 +93,9 @@ class Objects:
             with self._system.open_output_stream(path) as stream:
                 if isinstance(content, Path):
                     with content.open("rb") as file:
-                        shutil.copyfileobj(file, stream, CHUNK_BYTES)
+                        while chunk := file.read(CHUNK_BYTES):
+                            stream.write(chunk)
+                            self.told(len(chunk))
                 else:
                     stream.write(content)
 

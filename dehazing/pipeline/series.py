@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 
 from dehazing.data.archive import save_series
 from dehazing.data.dataset import DatasetConfig, digest, make_series
+from dehazing.data.prepared import PreparedConfig
 from dehazing.pipeline.fingerprint import code_version, fingerprint
 from dehazing.pipeline.lease import lease
 from dehazing.pipeline.store import Store, writing
@@ -17,6 +18,8 @@ from dehazing.pipeline.store import Store, writing
 
 def series_fingerprint(config: DatasetConfig) -> str:
     """16 hex digits: the dataset's settings (and files, where it is a real one) and the code that makes it."""
+    if isinstance(config, PreparedConfig):
+        return config.series
     return fingerprint(kind="series", code_version=_code(config), digest=digest(config))
 
 
@@ -29,6 +32,8 @@ def ensure_series(config: DatasetConfig, store: Store, progress: bool | None = N
     address = f"series/{name}"
     if store.has(address):
         return name
+    if isinstance(config, PreparedConfig):
+        raise config.missing(store.name)
     with lease(store, address) as held:
         if not store.has(address):
             series = make_series(config, progress)

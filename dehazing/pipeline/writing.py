@@ -8,18 +8,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
 
 class Unwritable(ValueError):
     """The store is full, cannot be written or not be reached; what was under way can go on once it can."""
 
 
+class Full(Unwritable):
+    """The disk that a folder lies on is full, or one may write no more there."""
+
+
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turns a failure to write below `folder` into the one sentence that the user needs, Unwritable."""
+    """Turns a failure to write below `folder` into the one sentence that the user needs, Unwritable or Full."""
     try:
         yield
     except OSError as error:
-        raise Unwritable(
+        kind = Full if error.errno in NO_SPACE else Unwritable
+        raise kind(
             f"The results folder {folder} must be writable, but cannot be written: {error.strerror or error}."
         ) from error
 

@@ -15,8 +15,7 @@ from typing import Any
 from dehazing.data.archive import load_series
 from dehazing.data.dataset import DatasetConfig, make_series
 from dehazing.data.objects import read_stack
-from dehazing.data.pinhole_series import PinholeSeriesConfig
-from dehazing.data.simulator import stack_places
+from dehazing.data.simulator import SimulatedConfig, stack_places
 from dehazing.data.synthetic import SyntheticConfig
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
@@ -212,7 +211,7 @@ def _look_at_series(investigation: Investigation) -> tuple[tuple[str, ...], tupl
         return series.notes, series.fields[0].frames.shape[-2:]
     config: DatasetConfig = investigation.dataset
     source = config.source if isinstance(config, SyntheticConfig) else config
-    if isinstance(source, PinholeSeriesConfig):
+    if not isinstance(source, SimulatedConfig):
         series = make_series(config)
         return series.notes, series.fields[0].frames.shape[-2:]
     size = (source.field_px, source.field_px)

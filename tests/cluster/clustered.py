@@ -64,16 +64,20 @@ class Cluster:
 
     def _changed(self, file: dict[str, Any]) -> dict[str, Any]:
         """Addresses and key; no set-up, as the hosts see this machine's packages and no registry; one CPU a host."""
+        theirs = " ".join([file["provider"]["head_ip"], *file["provider"]["worker_ips"]])
+        ours = " ".join(host.address for host in (self.head, *self.workers))
         provider = {**file["provider"], "head_ip": self.head.address}
         provider["worker_ips"] = [host.address for host in self.workers]
         changed = {**file, "provider": provider, "max_workers": len(self.workers)}
         changed["auth"] = {"ssh_user": "root", "ssh_private_key": str(self.bed.key)}
-        changed["file_mounts"] = {"~/.ray/auth_token": str(self.token)}
+        changed["file_mounts"] = {"~/.ray/auth_token": str(self.token), "~/setup/cluster": str(CHECKOUT / "cluster")}
         changed |= {"setup_commands": [], "head_setup_commands": []}
         key = "worker_start_ray_commands"
         changed[key] = [line.replace("ray start ", "ray start --num-cpus=1 ") for line in file[key]]
         for key in ("head_start_ray_commands", "worker_start_ray_commands"):
             changed[key] = [line.replace("ray start ", f"ray start {SMALL} ") for line in changed[key]]
+            assert any(theirs in line for line in changed[key])
+            changed[key] = [line.replace(theirs, ours) for line in changed[key]]
         return changed
 
     def up(self) -> None:
@@ -83,10 +87,17 @@ class Cluster:
         _until(lambda: self.num_nodes() == 1 + len(self.workers), READY_IN_S, "every worker must join")
         self.tunnel()
 
-    def again(self) -> None:
-        """A new cluster on the same hosts: Ray's launcher never asks again for a worker that was lost and came back."""
-        self.down()
-        self.up()
+    def mend(self) -> None:
+        """Every host up and every worker there again, by a new cluster where one was lost.
+
+        Ray's launcher never asks again for a worker that was lost and came back.
+        """
+        lost = [host for host in (self.head, *self.workers) if not host.is_up()]
+        for host in lost:
+            host.boot()
+        if lost or self.num_nodes() < 1 + len(self.workers):
+            self.down()
+            self.up()
 
     def serve(self) -> None:
         """MLflow's server on the head, as the file's set-up starts it (cluster/mlflow.sh) where there is systemd."""
@@ -118,6 +129,17 @@ class Cluster:
         """The name of the job that `studies submit WORDS` begins or finds; returns at once."""
         said = self.asked("python", "-m", "studies", "submit", *words, "--cluster", str(self.file), "--detach")
         return said.split("job ")[1].partition(":")[0]
+
+    def following(self, *words: str) -> subprocess.Popen[str]:
+        """`studies submit WORDS` as somebody has it before them who waits for the end."""
+        return subprocess.Popen(
+            ["python", "-m", "studies", "submit", *words, "--cluster", str(self.file)],
+            env=self.environment,
+            cwd=self.checkout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def asked(self, *words: str) -> str:
         """What a command of whoever uses the cluster says; AssertionError where it fails."""

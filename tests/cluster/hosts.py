@@ -1,7 +1,8 @@
 """Pretend hosts on this machine, to be lost, unplugged and reached by SSH as others are.
 
 Each is a set of namespaces: an address on a bridge that leads nowhere else, a host name, processes, a disk that lies
-copy-on-write over this machine's, and an sshd. Needs root and Debian's iproute2, util-linux, openssh-server and rsync.
+copy-on-write over this machine's, and an sshd. Needs root and Debian's iproute2, util-linux, nftables, openssh-server
+and rsync.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pathlib import Path
 import psutil
 
 INIT = Path(__file__).with_name("host.sh")
-PROGRAMS = ("ip", "nsenter", "unshare", "sshd", "ssh", "ssh-keygen", "rsync", "mount")
+PROGRAMS = ("ip", "nsenter", "unshare", "sshd", "ssh", "ssh-keygen", "rsync", "mount", "nft")
+PACKAGES = "iproute2, util-linux, nftables, openssh-server, rsync"
 NET, BRIDGE, PREFIX = "10.98.0", "dehazing0", "dh"  # this machine is .1 there
 COMES_UP_IN_S = 30.0
 
@@ -33,7 +35,9 @@ def why_not() -> str:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
     if missing:
-        return f"pretend hosts need {', '.join(missing)} (Debian: iproute2, util-linux, openssh-server, rsync)."
+        return (
+            f"pretend hosts need {', '.join(missing)} (Debian: iproute2, util-linux, openssh-server, rsync, nftables)."
+        )
     probe = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True, text=True)
     return f"pretend hosts need namespaces: {probe.stderr.strip()}" if probe.returncode else ""
 
@@ -89,7 +93,7 @@ class Host:
             process.stdin.close()
         (self.folder / "pid").write_text(str(process.pid))
         deadline_s = time.monotonic() + COMES_UP_IN_S
-        while self.ssh("true", check=False).returncode:
+        while not self.is_up():
             if time.monotonic() > deadline_s or process.poll() is not None:
                 said = (self.folder / "console.log").read_text()
                 raise RuntimeError(f"{self.name} must come up within {COMES_UP_IN_S:g} s, but said: {said}")
@@ -99,6 +103,10 @@ class Host:
         """Run a command there."""
         words = ["ssh", *self.bed.ssh_options, f"root@{self.address}", command]
         return subprocess.run(words, capture_output=True, text=True, check=check, timeout=timeout_s)
+
+    def is_up(self) -> bool:
+        """Whether it can be logged into."""
+        return self.ssh("true", check=False).returncode == 0
 
     def unplug(self) -> None:
         """Only the cable: what runs there goes on."""
