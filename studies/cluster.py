@@ -13,6 +13,7 @@ import yaml
 from studies.resources import GB, num_that_fit
 from studies.scale import Scale
 from studies.tracking.identity import results_id
+from studies.tracking.reachable import require_mlflow
 from trainables import node
 
 CODE = Path(__file__).resolve().parents[1]
@@ -40,7 +41,8 @@ QUIET = {
 def start(scale: Scale, verbose: bool, place: str) -> int:
     """Start or join Ray, and return how many trials run side by side.
 
-    place: of the store. ValueError where there is no room for a trial, or a node of a cluster differs from this host.
+    place: of the store. ValueError where there is no room for a trial, and on a cluster where a node differs from this
+    host, or MLflow's server does not answer it.
     """
     num_cpus = scale.num_cpus
     for name, value in QUIET.items():
@@ -57,6 +59,7 @@ def start(scale: Scale, verbose: bool, place: str) -> int:
             environment: dict[str, Any] = {"env_vars": {**quiet, "OMP_NUM_THREADS": str(num_cpus)}}
             if IN_A_JOB not in os.environ:  # a job's checkout goes to the workers anyway
                 environment |= {"working_dir": str(CODE), "excludes": UNSHIPPED}
+            require_mlflow()
             ray.init(runtime_env=environment, **common)
             check_nodes(place)
         else:

@@ -16,6 +16,7 @@ import pytest
 
 from dehazing.pipeline.execution import Execution
 from dehazing.pipeline.store import Store
+from studies.cluster import QUIET
 from studies.placement import CONTEXT_BYTES, MARGIN, as_measured, measured, placed, share_of
 from studies.planning.past import History
 from studies.planning.plan import plan_of
@@ -210,7 +211,7 @@ def test_four_halves_fill_two_gpus_and_a_stage_without_takes_none(tmp_path: Path
     for kind, needed in {"hvae": (), "restorer": ("hvae",)}.items():
         (tmp_path / "stages" / f"{kind}.py").write_text(f"{STAND_IN}\n\nNEEDS = {needed!r}\n")
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment |= {"FAULTY_STAGES": str(tmp_path / "stages"), "NOTES": str(tmp_path / "notes")}
+    environment |= QUIET | {"FAULTY_STAGES": str(tmp_path / "stages"), "NOTES": str(tmp_path / "notes")}
     environment["PYTHONPATH"] = os.pathsep.join([str(CHECKOUT / "tests" / "faults"), str(CHECKOUT)])
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(COMMON + phase), str(tmp_path / "results")],
