@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,12 @@ def test_the_trials_of_a_node_with_a_full_disk_move_and_it_gets_no_more(root: Pa
     path = rig.write_study(tmp_path, "room", STUDY)
     # a cluster refuses what differs between its nodes: they are processes of this machine, with a cache each
     quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-    with small_disk(tmp_path / "small", 32) as small, pytest.MonkeyPatch.context() as patch:
+    with (
+        small_disk(tmp_path / "small", 32) as small,
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as own,  # sockets' paths are short
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        quiet["RAY_TMPDIR"] = own  # where another Ray of this machine notes its address
         for name, value in quiet.items():
             patch.setenv(name, value)
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000})
