@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import os
 import shlex
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+RAY = (sys.executable, "-m", "ray.scripts.scripts")  # the command `ray`, wherever PATH leads
 SAYS = "::"  # begins the lines of a script that are meant for whoever runs it
 LOOK_EVERY_S = 0.5
 
@@ -39,9 +40,7 @@ def send_to_head(file: Path, folder: Path, there: str, sent: Callable[[int], Non
 
 def _ray(words: Sequence[str], must: str, sent: Callable[[int], None] | None = None) -> str:
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            ["ray", *words], stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=dict(os.environ)
-        )
+        process = subprocess.Popen([*RAY, *words], stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         try:
             while process.poll() is None:
                 if sent is not None:

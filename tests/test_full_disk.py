@@ -6,6 +6,8 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,34 +129,68 @@ def test_a_trial_without_a_full_node_may_be_placed_anywhere() -> None:
     assert away._kwargs == {"bundle_label_selector": [{"ray.io/node-id": "!in(a,b)"}]}
 
 
-@pytest.mark.slow
-def test_the_trials_of_a_node_with_a_full_disk_move_and_it_gets_no_more(root: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a driver on a cluster of two workers, processes of this machine, one with a full disk."""
     from ray.cluster_utils import Cluster
 
-    path = rig.write_study(tmp_path, "room", STUDY)
-    # a cluster refuses what differs between its nodes: they are processes of this machine, with a cache each
     quiet = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-    with small_disk(tmp_path / "small", 32) as small, pytest.MonkeyPatch.context() as patch:
+    with (
+        small_disk(tmp_path / "small", 32) as small,
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as own,  # sockets' paths are short
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        quiet["RAY_TMPDIR"] = own  # where another Ray of this machine notes its address
         for name, value in quiet.items():
             patch.setenv(name, value)
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000})
+        small_one: dict[str, Any] = {"object_store_memory": 80_000_000}
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small_one})
         try:
             for cache in (small, tmp_path / "large"):
-                cluster.add_node(
-                    num_cpus=1, object_store_memory=80_000_000, env_vars={"DEHAZING_CACHE": str(cache), **quiet}
-                )
-            words = [str(path), "--scale", "smoke", "--storage", str(root), "--store", (tmp_path / "objects").as_uri()]
-            done = subprocess.run(
-                [sys.executable, "-m", "studies", "run", *words],
-                cwd=rig.CHECKOUT,
-                env={**os.environ, "RAY_ADDRESS": cluster.address, "DEHAZING_CACHE": str(tmp_path / "driver")},
-                capture_output=True,
-                text=True,
-                timeout=500,
-            )
+                cluster.add_node(num_cpus=1, env_vars={"DEHAZING_CACHE": str(cache), **quiet}, **small_one)
+            yield {**os.environ, "RAY_ADDRESS": cluster.address, "DEHAZING_CACHE": str(tmp_path / "driver")}
         finally:
             cluster.shutdown()
+
+
+def said_by(environment: dict[str, str], *words: str) -> str:
+    """What a driver that ends well says of its progress."""
+    command = [sys.executable, *words]
+    done = subprocess.run(command, cwd=rig.CHECKOUT, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stderr.count("must have room, but is full") == done.stderr.count("Going on elsewhere: unet/") == 1
+    return done.stderr
+
+
+@pytest.mark.slow
+def test_the_trials_of_a_node_with_a_full_disk_move_and_it_gets_no_more(
+    root: Path, tmp_path: Path, nodes: dict[str, str]
+) -> None:
+    path = rig.write_study(tmp_path, "room", STUDY)
+    words = [str(path), "--scale", "smoke", "--storage", str(root), "--store", (tmp_path / "objects").as_uri()]
+    said = said_by(nodes, "-m", "studies", "run", *words)
+    assert said.count("must have room, but is full") == said.count("Going on elsewhere: unet/") == 1, said
     ((_, found),) = rig.trials(root).items()
     assert [trial.state for trial in found] == [TrialState.COMPLETE] * 5
+
+
+@pytest.mark.slow
+def test_the_confirmation_moves_too(tmp_path: Path, nodes: dict[str, str]) -> None:
+    place = objects_with_series(tmp_path)
+    code = f"""
+from dehazing.pipeline.execution import Execution
+from dehazing.pipeline.store import open_store
+from studies import cluster
+from studies.confirming import confirm
+from studies.overhead import Overhead
+from studies.progress import Progress
+from studies.scale import read_scale
+scale = read_scale("smoke", {{}})
+slots = cluster.start(scale, False, {place!r})
+config = {EXECUTION.config!r}
+wanted = {{("unet", seed): Execution("unet", config, {tiny_series.NAME!r}, seed) for seed in range(4)}}
+store = open_store({place!r})
+assert slots == 2 and confirm(wanted, store, scale, slots, {{}}, Progress(), Overhead()) == {{}}
+assert all(store.has(execution.address) for execution in wanted.values())
+"""
+    said = said_by(nodes, "-c", code)
+    assert said.count("must have room, but is full") == said.count("Going on elsewhere: unet/") == 1, said

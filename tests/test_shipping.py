@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -26,7 +26,6 @@ from studies.at_head import run_at_head
 from studies.shipping import is_to_be_shipped, ship
 from studies.submitting import passed_on
 
-HEAD = "192.0.2.10"  # of no machine: SSH's way there is a server of its own on this one
 SSHD = "/usr/sbin/sshd"
 
 
@@ -53,8 +52,10 @@ def asked(dataset: Path, storage: Path, *words: str) -> argparse.Namespace:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cluster's file whose head is this machine, reached by a real SSH server that needs no port."""
+    # of no machine, and another one each time, as SSH keeps connections for a while
+    head = f"192.0.2.{random.randrange(1, 255)}"
     for needed in (SSHD, "ssh-keygen", "rsync"):
         if shutil.which(needed) is None:
             pytest.skip(f"{needed} is not installed")
@@ -73,16 +74,16 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     state = tmp_path / "ray" / "ray" / "cluster-shipping.state"  # what `ray up` leaves
     state.parent.mkdir(parents=True)
     tags = {"ray-node-type": "head", "ray-node-status": "up-to-date"}
-    state.write_text(json.dumps({HEAD: {"tags": tags, "state": "running"}}))
+    state.write_text(json.dumps({head: {"tags": tags, "state": "running"}}))
     file = tmp_path / "cluster.yaml"
     auth = {
         "ssh_user": Path.home().owner(),
         "ssh_private_key": str(tmp_path / "key"),
         "ssh_proxy_command": f"{SSHD} -i -f {tmp_path / 'sshd'}",
     }
-    provider = {"type": "local", "head_ip": HEAD, "worker_ips": []}
+    provider = {"type": "local", "head_ip": head, "worker_ips": []}
     file.write_text(yaml.safe_dump({"cluster_name": "shipping", "max_workers": 0, "provider": provider, "auth": auth}))
-    yield file
+    return file
 
 
 def is_as_made_here(store: Store, name: str, dataset: Path, tmp_path: Path) -> None:
@@ -114,13 +115,19 @@ def test_a_series_is_sent_to_the_head_once_and_found_there_without_its_files(
 
 @pytest.mark.slow
 def test_what_the_head_says_against_it_is_one_sentence(dataset: Path, cluster: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"must do what it is asked, but `ray exec` ends with: .*Not a directory"):
-        ship(asked(dataset, tmp_path / "file" / "results"), cluster)
+    server = (tmp_path / "sshd").read_text()
     (tmp_path / "sshd").write_text("HostKey /nowhere\n")
-    with pytest.raises(ValueError, match="must do what it is asked") as error:
+    with pytest.raises(ValueError, match="must do what it is asked, but `ray exec` ends with: ") as unreached:
         run_at_head(cluster, "echo", [])
-    assert "base64" not in str(error.value) and "\n" not in str(error.value)
+    (tmp_path / "sshd").write_text(server)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        ValueError, match=r"must do what it is asked, but `ray exec` ends with: .*Not a directory"
+    ) as no:
+        ship(asked(dataset, tmp_path / "file" / "results"), cluster)
+    for error in (unreached, no):
+        assert "base64" not in str(error.value) and "\n" not in str(error.value), str(error.value)
+    assert run_at_head(cluster, 'echo "::$1 $2"; echo aside', ["a b", "c\n'd"]) == ["a b c"], "words are words"
 
 
 def received(tmp_path: Path, step: str, name: str = "0" * 16) -> subprocess.CompletedProcess[str]:
