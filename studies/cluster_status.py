@@ -31,24 +31,29 @@ def cluster_status(arguments: argparse.Namespace) -> int:
             "With --cluster, --storage must be the folder that submit was given, an absolute path, but is "
             f"{arguments.storage}; without any other option it is that of the job."
         )
-    config = prepared(file)
+    name = prepared(file)["cluster_name"]
     with jobs_of(file) as client:
-        said = client._do_request("GET", "/api/cluster_status?format=1").json()
-        print(f"cluster    {config['cluster_name']}")
-        for line in nodes(str(said["data"]["clusterStatus"])):
-            print(line)
-        jobs = jobs_in_order(client)
-        if not jobs:
-            print("jobs       none")
-        shown = [job for job in jobs if job.status.value in OPEN] or jobs[-1:]
-        for job in jobs:
-            print(f"job        {described(job, time.time())}")
-            if job in shown:
-                lines = client.get_job_logs(job.submission_id).strip().splitlines()[-LAST_LINES:]
-                print("".join(f"           | {line}\n" for line in lines), end="", flush=True)
-        for asked in [words] if words else asked_by(shown):
-            print(f"\n{answer(client, ['status', *asked])}", end="", flush=True)
+        tell(client, name, words)
     return 0
+
+
+def tell(client: Any, name: str, words: Sequence[str]) -> None:
+    """Print what Ray's client knows of a cluster, and what `status WORDS` says on its head, or that of its jobs."""
+    said = client._do_request("GET", "/api/cluster_status?format=1").json()
+    print(f"cluster    {name}")
+    for line in nodes(str(said["data"]["clusterStatus"])):
+        print(line)
+    jobs = jobs_in_order(client)
+    if not jobs:
+        print("jobs       none")
+    shown = [job for job in jobs if job.status.value in OPEN] or jobs[-1:]
+    for job in jobs:
+        print(f"job        {described(job, time.time())}")
+        if job in shown:
+            lines = client.get_job_logs(job.submission_id).strip().splitlines()[-LAST_LINES:]
+            print("".join(f"           | {line}\n" for line in lines), end="", flush=True)
+    for asked in [words] if words else asked_by(shown):
+        print(f"\n{answer(client, ['status', *asked])}", end="", flush=True)
 
 
 def nodes(said: str) -> list[str]:
@@ -67,7 +72,8 @@ def nodes(said: str) -> list[str]:
     alive = [*found["Active"], *found.get("Idle", [])]
     count = sum(int(number[0]) for line in alive if (number := re.match(r"\d+", line)))
     asked = found.get("Pending", [])
-    result = [f"nodes      {count} alive ({', '.join(alive)}), asked for: {'; '.join(asked) or 'none'}"]
+    of = f" ({', '.join(alive)})" if alive else ""
+    result = [f"nodes      {count} alive{of}, asked for: {'; '.join(asked) or 'none'}"]
     result += [f"lost       {line}" for line in found.get("Recent failures", [])]
     slots = [line for line in found.get("Total Usage", []) if re.search(r" (CPU|GPU)\b", line)]
     return [*result, f"in use     {', '.join(slots) or 'nothing that could be'}"]
