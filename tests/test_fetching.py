@@ -63,7 +63,7 @@ def test_report_tables_and_the_first_seed_s_weights_come_home(
     root, to = made(tmp_path / "there"), tmp_path / "home" / "results"
     assert fetch(root, to) == 0
     said = capsys.readouterr().out
-    assert f"report   {to}/mine-smoke/report/index.html" in said and "14 files" in said
+    assert f"report   {to}/mine-smoke/report/index.html" in said and "10 files" in said
     store = Store(to)
     assert set(store.addresses()) == {"series/aa", "unet/0000000000000001", *FINGERPRINTS["iterative"].values()}
     assert store.read("unet/0000000000000001", "weights") == b"unet 1"
