@@ -56,6 +56,14 @@ def read(port: int, timeout_s: float = 120.0) -> str:
     raise TimeoutError(f"nothing answers at {port}")
 
 
+def grown(ways: list[Way], num: int) -> None:
+    """Wait until there are so many; a page may answer a moment before its way is noted."""
+    deadline_s = time.monotonic() + 120
+    while len(ways) < num:
+        assert time.monotonic() < deadline_s, "the ways must be made"
+        time.sleep(0.1)
+
+
 def test_both_pages_are_at_ports_of_this_machine_and_come_back(
     head: Head, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,12 +100,9 @@ def test_both_pages_are_at_ports_of_this_machine_and_come_back(
 
         threading.Thread(target=hold, daemon=True).start()
         assert (read(here[tracking]), read(here[dashboard])) == ("MLflow", "Ray")
+        grown(ways, 2)
         ways[1].process.kill()
-        ways[1].process.wait()
-        deadline_s = time.monotonic() + 120
-        while len(ways) < 5:
-            assert time.monotonic() < deadline_s, "the ways must be made again"
-            time.sleep(0.1)
+        grown(ways, 5)
         assert (read(here[tracking]), read(here[dashboard])) == ("MLflow", "Ray")
         ways[4].process.kill()
         assert ended.wait(120), "Ctrl-C ends it"
