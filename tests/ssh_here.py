@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import shutil
 import stat
 import subprocess
 from pathlib import Path
+
+import yaml
 
 from studies.head import Head
 
@@ -38,3 +41,23 @@ def head_here(folder: Path) -> Head:
     )
     proxy = f"{SSHD} -i -f {config} -E {folder / 'sshd.log'}"
     return Head(folder / "cluster.yaml", "head.invalid", getpass.getuser(), str(folder / "mine"), proxy)
+
+
+def cluster_file(folder: Path, auth: dict[str, str | None], token: Path) -> Path:
+    """cluster.local.yaml with this way in, of a name that no other file of this process has."""
+    config = yaml.safe_load((Path(__file__).parents[1] / "cluster.local.yaml").read_text())
+    config |= {"cluster_name": folder.name, "auth": auth}
+    config["file_mounts"]["~/.ray/auth_token"] = str(token)
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def note_head(file: Path, status: str, temporary: Path) -> None:
+    """As Ray's local provider notes it when `ray up` has come so far; temporary: what RAY_TMPDIR is."""
+    config = yaml.safe_load(file.read_text())
+    head = {"tags": {"ray-node-type": "head", "ray-node-status": status}, "state": "running"}
+    (temporary / "ray").mkdir(exist_ok=True)
+    (temporary / "ray" / f"cluster-{config['cluster_name']}.state").write_text(
+        json.dumps({config["provider"]["head_ip"]: head})
+    )

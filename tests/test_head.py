@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from studies.head import head_of, prepared
+from tests.ssh_here import cluster_file, note_head
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -23,24 +21,12 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("token", "key"):
         (tmp_path / name).write_text("secret")
         (tmp_path / name).chmod(0o600)
-    config: dict[str, Any] = yaml.safe_load((CHECKOUT / "cluster.local.yaml").read_text())
-    config["auth"] = {"ssh_user": "me", "ssh_private_key": str(tmp_path / "key"), "ssh_proxy_command": "nc -q0 %h %p"}
-    config["file_mounts"]["~/.ray/auth_token"] = str(tmp_path / "token")
-    config["cluster_name"] = tmp_path.name  # Ray keeps what it read of a cluster for as long as a process lives
-    path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return path
-
-
-def note(folder: Path, status: str) -> None:
-    """As the local provider notes it when `ray up` has come so far."""
-    head = {"tags": {"ray-node-type": "head", "ray-node-status": status}, "state": "running"}
-    (folder / "ray").mkdir(exist_ok=True)
-    (folder / "ray" / f"cluster-{folder.name}.state").write_text(json.dumps({"192.0.2.10": head}))
+    auth = {"ssh_user": "me", "ssh_private_key": str(tmp_path / "key"), "ssh_proxy_command": "nc -q0 %h %p"}
+    return cluster_file(tmp_path, auth, tmp_path / "token")
 
 
 def test_it_is_reached_as_ray_s_launcher_reaches_it(file: Path) -> None:
-    note(file.parent, "up-to-date")
+    note_head(file, "up-to-date", file.parent)
     head = head_of(file)
     assert (head.place, head.key) == ("me@192.0.2.10", str(file.parent / "key"))
     words = head.ssh()
@@ -50,7 +36,7 @@ def test_it_is_reached_as_ray_s_launcher_reaches_it(file: Path) -> None:
 def test_a_cluster_that_was_not_started_is_said_in_one_sentence(file: Path) -> None:
     with pytest.raises(ValueError, match=r"must run, as `ray up` starts it, but .*not found"):
         head_of(file)
-    note(file.parent, "setting-up")
+    note_head(file, "setting-up", file.parent)
     with pytest.raises(ValueError, match="must run"):
         head_of(file)
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ import psutil
 import pytest
 
 from studies import cluster_status, on_head
+from studies.__main__ import main
 from studies.contents import contents_of
 from studies.fetching import told
 from studies.following import client_at
 from studies.on_head import answer
-from tests.test_fetching import made
+from tests import ssh_here
+from tests.test_fetching import files, made
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +45,7 @@ def client() -> Iterator[Any]:
     pytest.importorskip("aiohttp_cors", reason="needs `pip install -c constraints.txt -e '.[cluster]'`")
     with tempfile.TemporaryDirectory(prefix="dh", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
         (Path(folder) / "token").write_text("0123456789abcdef" * 4)
+        (Path(folder) / "token").chmod(0o600)
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN_PATH", f"{folder}/token")
         patch.setenv("RAY_TMPDIR", folder)
@@ -57,13 +61,13 @@ def client() -> Iterator[Any]:
         try:
             yield reached(given["dashboard-port"], process, Path(folder) / "said")
         finally:
-            family = [process, *psutil.Process(process.pid).children(recursive=True)]
             process.send_signal(signal.SIGTERM)
-            psutil.wait_procs([psutil.Process(process.pid)], timeout=30)
-            for one in family[1:]:
-                if isinstance(one, psutil.Process) and one.is_running():
-                    one.kill()
-            process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=30)
+            for one in psutil.process_iter(["cmdline"]):  # where it ended before its parts did
+                if any(folder in word for word in one.info["cmdline"] or []):
+                    with suppress(psutil.NoSuchProcess):
+                        one.kill()
             process.wait()
 
 
@@ -76,7 +80,9 @@ def reached(port: int, process: subprocess.Popen[bytes], said: Path) -> Any:
             found.list_jobs()
             return found
         except (RuntimeError, OSError) as error:
-            assert process.poll() is None and time.monotonic() < deadline_s, f"{error} {said.read_text()[-2000:]}"
+            if process.poll() is not None:
+                raise RuntimeError(f"ray start: {said.read_text()[-2000:]}") from error
+            assert time.monotonic() < deadline_s, f"{error} {said.read_text()[-2000:]}"
             time.sleep(1.0)
 
 
@@ -106,3 +112,28 @@ def test_status_names_the_node_and_the_job_and_asks_the_head(
     assert said.startswith("cluster    mine\nnodes      ")
     assert "job        lines-smoke-1 failed after" in said and "           | two\n" in said
     assert f"\nexperiment lines-smoke in {tmp_path}\nunet       0/2 complete" in said
+
+
+@pytest.mark.skipif(bool(ssh_here.why_not()), reason=ssh_here.why_not())
+def test_status_and_fetch_go_through_ssh_to_the_head_of_a_file(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(on_head.CODE)
+    monkeypatch.setattr(on_head, "DASHBOARD", int(client.get_address().rpartition(":")[2]))
+    head = ssh_here.head_here(tmp_path)
+    auth = {"ssh_user": head.user, "ssh_private_key": head.key, "ssh_proxy_command": head.proxy}
+    file = ssh_here.cluster_file(tmp_path, auth, token := Path(os.environ["RAY_AUTH_TOKEN_PATH"]))
+    ssh_here.note_head(file, "up-to-date", token.parent)
+    root, home = made(tmp_path / "there"), tmp_path / "home"
+    words = ["--storage", str(root), "--cluster", str(file)]
+    assert main(["fetch", *words, "--to", str(home), "--experiment", "mine-smoke"]) == 0
+    assert "10 files" in capsys.readouterr().out
+    assert main(["fetch", "--storage", str(root), "--to", str(tmp_path / "beside")]) == 0
+    assert files(home) == files(tmp_path / "beside")
+    assert main(["status", "unet", "--scale", "smoke", *words]) == 0
+    assert f"experiment lines-smoke in {root}\n" in capsys.readouterr().out
+    assert main(["fetch", *words, "--to", str(home), "--experiment", "other"]) == 2
+    error = capsys.readouterr().err
+    assert (
+        "holds no confirmed experiment `other`; the nearest is `mine-smoke`" in error and token.read_text() not in error
+    )
