@@ -73,10 +73,10 @@ def last(said: str) -> str:
 
 def prepared(file: Path) -> dict[str, Any]:
     """The checked cluster file as Ray completes it, and this process made ready to ask its head."""
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # before Ray reads it, which it does once
     config = check(file)
     if config["provider"]["type"] == "local":
         os.environ.setdefault("RAY_UP_enable_autoscaler_v2", "0")
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # either would lead elsewhere
         os.environ.pop(name, None)
     return config

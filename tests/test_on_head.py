@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from ray._private.authentication_test_utils import reset_auth_token_state
 
 from studies import cluster_status, on_head
 from studies.__main__ import main
@@ -51,6 +52,7 @@ def client() -> Iterator[Any]:
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         patch.delenv("RAY_ADDRESS", raising=False)
+        reset_auth_token_state()  # of this process, where Ray has read it before
         names = ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
         given = dict(zip(names, ports(len(names)), strict=True))
         words = ["ray", "start", "--head", "--block", "--num-cpus=0", "--num-gpus=0", "--dashboard-host=127.0.0.1"]
@@ -69,6 +71,7 @@ def client() -> Iterator[Any]:
                     with suppress(psutil.NoSuchProcess):
                         one.kill()
             process.wait()
+    reset_auth_token_state()
 
 
 def reached(port: int, process: subprocess.Popen[bytes], said: Path) -> Any:
