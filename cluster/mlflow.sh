@@ -9,7 +9,7 @@ port=5000
 sudo mkdir -p "$folder"
 sudo chown "$USER" "$folder"
 
-# --allowed-hosts replaces the default list: whoever comes through an SSH tunnel says 127.0.0.1
+# --allowed-hosts replaces the default list: whoever comes through an SSH tunnel says 127.0.0.1, and a port of theirs
 sudo tee /etc/systemd/system/study-mlflow.service >/dev/null <<UNIT
 [Unit]
 Description=MLflow of the study
@@ -22,7 +22,7 @@ WorkingDirectory=$folder
 Environment=MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
 ExecStart=$python -m mlflow server --host $address --port $port --workers 1 \\
     --backend-store-uri sqlite:///$folder/mlflow.db --artifacts-destination $artifacts \\
-    --allowed-hosts $address:$port,127.0.0.1:$port,localhost:$port
+    --allowed-hosts '$address:$port,127.0.0.1:*,localhost:*'
 Restart=always
 RestartSec=5
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dehazing.data.dataset import DatasetConfig, read_dataset, with_scale
+from dehazing.strict import nearest
 from studies.confirm import check_names
 from studies.executions import check
 from studies.investigation import Investigation
@@ -56,6 +57,19 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     """Where results are, and under which name."""
     parser.add_argument("--storage", type=Path, default=Path("results"), metavar="PATH", help="default: results/")
     parser.add_argument("--experiment", metavar="NAME", help="default: the dataset's name and the scale")
+
+
+def confirmed_experiment(root: Path, asked: str | None) -> str:
+    """The asked one of a results folder, or the only one; ValueError where it is not there, or not confirmed."""
+    found = sorted(path.parent.name for path in root.glob("*/confirm.json"))
+    name = asked or (found[0] if len(found) == 1 else None)
+    if not found:
+        raise ValueError(f"{root} holds no confirmed experiment; `python -m studies run all` makes one.")
+    if name is None:
+        raise ValueError(f"{root} holds several experiments, choose one by --experiment: {', '.join(found)}.")
+    if name not in found:
+        raise ValueError(f"{root} holds no confirmed experiment `{name}`; the nearest is `{nearest(name, found)}`.")
+    return name
 
 
 def check_storage(root: Path) -> None:

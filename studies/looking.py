@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from optuna.trial import TrialState
@@ -36,10 +37,15 @@ def add_status(parser: argparse.ArgumentParser) -> None:
     """Options of `status`."""
     asking.add_names(parser)
     asking.add_investigation(parser)
+    parser.add_argument("--cluster", type=Path, metavar="FILE", help="of a cluster: nodes, jobs, and what these run")
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """How far each study is, and what it has chosen."""
+    """How far each study is, and what it has chosen; with --cluster what its nodes and jobs do, too."""
+    if arguments.cluster:
+        from studies.cluster_status import cluster_status
+
+        return cluster_status(arguments)
     investigation = asking.investigation(arguments)
     recorded = investigation.recorded()
     print(f"experiment {investigation.experiment} in {investigation.root}")

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dehazing.strict import nearest
 from studies import asking
 from studies.directions import cautions_of_directions
 from studies.driving import driving
@@ -77,14 +76,7 @@ def report(arguments: argparse.Namespace) -> int:
     from studies.tracking.records import track_again
 
     root = arguments.storage.expanduser().resolve()
-    found = sorted(path.parent.name for path in root.glob("*/confirm.json"))
-    name = arguments.experiment or (found[0] if len(found) == 1 else None)
-    if not found:
-        raise ValueError(f"{root} holds no confirmed experiment; `python -m studies run all` makes one.")
-    if name is None:
-        raise ValueError(f"{root} holds several experiments, choose one by --experiment: {', '.join(found)}.")
-    if name not in found:
-        raise ValueError(f"{root} holds no confirmed experiment `{name}`; the nearest is `{nearest(name, found)}`.")
+    name = asking.confirmed_experiment(root, arguments.experiment)
     page = write_report(root, name)
     folder = page if page.is_dir() else page.parent
     missing = track_again(root, name)
@@ -99,10 +91,15 @@ def add_ui(parser: argparse.ArgumentParser) -> None:
     """Options of `ui`."""
     parser.add_argument("--storage", type=Path, default=Path("results"), metavar="PATH", help="default: results/")
     parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument("--cluster", type=Path, metavar="FILE", help="a cluster's pages: MLflow and Ray's dashboard")
 
 
 def ui(arguments: argparse.Namespace) -> int:
-    """Serve MLflow's pages on this machine alone, until Ctrl-C."""
+    """Serve MLflow's pages on this machine alone, until Ctrl-C; with --cluster those of its head, through SSH."""
+    if arguments.cluster:
+        from studies.pages import serve_pages
+
+        return serve_pages(arguments.cluster.expanduser())
     root = arguments.storage.expanduser().resolve()
     address = os.environ.get("MLFLOW_TRACKING_URI")
     if address and address.startswith("http"):

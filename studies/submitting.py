@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -11,12 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from studies import asking, revision
-from studies.cluster import CODE, UNSHIPPED
-from studies.cluster_file import check
-from studies.following import DASHBOARD, OPEN, client_at, follow
+from studies import asking
+from studies.cluster import CODE
+from studies.following import OPEN, follow
+from studies.head import prepared
+from studies.on_head import jobs_of, shipped
 from studies.shipping import is_to_be_shipped, ship
-from studies.tunnel import tunnel
 
 
 def add_submit(parser: argparse.ArgumentParser) -> None:
@@ -32,19 +31,12 @@ def submit(arguments: argparse.Namespace) -> int:
     """Begin the run on the cluster, or find the one of its experiment, and follow it to its end."""
     file = arguments.cluster.expanduser()
     ships = check_places(arguments)
-    if check(file)["provider"]["type"] == "local":
-        os.environ.setdefault("RAY_UP_enable_autoscaler_v2", "0")
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # either would send the job elsewhere
-        os.environ.pop(name, None)
+    prepared(file)
     experiment = arguments.experiment or f"{arguments.dataset.stem}-{arguments.scale}"
     dataset = ship(arguments, file) if ships else None
     entrypoint = shlex.join(["python", "-m", "studies", "run", *passed_on(arguments.words, dataset)])
-    with tunnel(file, DASHBOARD) as port:
-        try:
-            name, is_new = begun(client_at(port), experiment, entrypoint)
-        except RuntimeError as error:
-            raise ValueError(f"The cluster must take jobs, but says: {' '.join(str(error).split())[:300]}") from error
+    with jobs_of(file) as client:
+        name, is_new = begun(client, experiment, entrypoint)
     print(f"{'begun' if is_new else 'found'}   job {name}: {entrypoint}", flush=True)
     print("It goes on without this command, which may be stopped by Ctrl-C; given again, it follows.", flush=True)
     return 0 if arguments.detach else follow(file, name)
@@ -113,10 +105,5 @@ def begun(client: Any, experiment: str, entrypoint: str) -> tuple[str, bool]:
                 f"One job of the experiment {experiment} may go on at a time, but {job.submission_id} does: "
                 f"`{job.entrypoint}`; give that command, or wait."
             )
-    shipped = {
-        "working_dir": str(CODE),
-        "excludes": UNSHIPPED,
-        "env_vars": revision.shipped(CODE),
-    }
-    name = client.submit_job(entrypoint=entrypoint, submission_id=f"{experiment}-{number + 1}", runtime_env=shipped)
+    name = client.submit_job(entrypoint=entrypoint, submission_id=f"{experiment}-{number + 1}", runtime_env=shipped())
     return str(name), True

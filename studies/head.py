@@ -1,0 +1,103 @@
+"""The head of a cluster as SSH reaches it: at the address, as the user and with the key that Ray has for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from studies.cluster_file import check
+
+ANSWERS_WITHIN_S = 60.0
+# as Ray's launcher calls ssh: addresses are used again by machines with other keys; a lost connection ends it
+OPTIONS = {
+    "BatchMode": "yes",
+    "StrictHostKeyChecking": "no",
+    "UserKnownHostsFile": os.devnull,
+    "LogLevel": "ERROR",
+    "IdentitiesOnly": "yes",
+    "ExitOnForwardFailure": "yes",
+    "ServerAliveInterval": "5",
+    "ServerAliveCountMax": "3",
+    "ConnectTimeout": "30",
+}
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where it is and who logs in; `file` is the cluster's, as messages name it."""
+
+    file: Path
+    address: str
+    user: str
+    key: str | None = None
+    proxy: str | None = None  # ssh's ProxyCommand
+
+    @property
+    def place(self) -> str:
+        """As ssh and rsync name it."""
+        return f"{self.user}@{self.address}"
+
+    def ssh(self) -> list[str]:
+        """The words of `ssh`, but for the place and what it is to do there."""
+        options = {**OPTIONS, **({"ProxyCommand": self.proxy} if self.proxy else {})}
+        key = ["-i", str(Path(self.key).expanduser())] if self.key else []
+        return ["ssh", *key, *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
+
+    def says(self, command: str) -> str:
+        """What a command says there; ValueError where it fails, or there is no way in."""
+        words = [*self.ssh(), self.place, command]
+        try:
+            done = subprocess.run(
+                words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ANSWERS_WITHIN_S, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ValueError(
+                f"The head of {self.file} must answer within {ANSWERS_WITHIN_S:g} s, but is silent."
+            ) from error
+        if done.returncode:
+            raise ValueError(f"The head of {self.file} must answer `{command}` by SSH, but {last(done.stderr)}")
+        return done.stdout
+
+
+def last(said: str) -> str:
+    """What a program said last, as the end of a sentence."""
+    return (said.strip().splitlines() or ["it said nothing."])[-1]
+
+
+def prepared(file: Path) -> dict[str, Any]:
+    """The checked cluster file as Ray completes it, and this process made ready to ask its head."""
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # before Ray reads it, which it does once
+    config = check(file)
+    if config["provider"]["type"] == "local":
+        os.environ.setdefault("RAY_UP_enable_autoscaler_v2", "0")
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # either would lead elsewhere
+        os.environ.pop(name, None)
+    return config
+
+
+def head_of(file: Path) -> Head:
+    """The head that runs, by what Ray's launcher knows of the cluster; ValueError where there is none.
+
+    file: that the cluster was started with.
+    """
+    from ray.autoscaler.sdk import bootstrap_config, get_head_node_ip
+
+    try:
+        with redirect_stdout(StringIO()):  # what it has looked at
+            auth = bootstrap_config(yaml.safe_load(file.read_text()), no_config_cache=True)["auth"]
+            address = get_head_node_ip(str(file))
+    except Exception as error:  # of the launcher, and of whichever library it asks the cloud by
+        raise ValueError(
+            f"The head of {file} must run, as `ray up` starts it, but Ray's launcher says: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+    if auth.get("ssh_proxy_use_node_id"):
+        raise ValueError(f"{file}: the head must be reached by its address, but `auth.ssh_proxy_use_node_id` is set.")
+    return Head(file, address, auth["ssh_user"], auth.get("ssh_private_key"), auth.get("ssh_proxy_command"))
