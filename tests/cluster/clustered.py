@@ -28,7 +28,7 @@ READY_IN_S = 120.0
 SERVER = (
     "MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false setsid nohup python -m mlflow server "
     "--host {address} --port {port} --workers 1 --backend-store-uri sqlite:///{folder}/mlflow.db "
-    "--artifacts-destination {folder}/artifacts --allowed-hosts {address}:{port},127.0.0.1:{port},localhost:{port} "
+    "--artifacts-destination {artifacts} --allowed-hosts {address}:{port},127.0.0.1:{port},localhost:{port} "
     "> /tmp/mlflow.log 2>&1 < /dev/null &"
 )
 
@@ -39,8 +39,11 @@ class Cluster:
     folder: a new one, for what would lie in the home of whoever uses the cluster. checkout: whose code runs.
     """
 
+    FILE = "cluster.local.yaml"
+    MLFLOW, ARTIFACTS = f"{SHARED}/mlflow", f"{SHARED}/mlflow/artifacts"
+
     def __init__(self, bed: Bed, hosts: Sequence[Host], folder: Path, checkout: Path):
-        self.head, self.workers, self.bed = hosts[0], list(hosts[1:]), bed
+        self.hosts, self.bed = hosts, bed
         self.checkout, self.file = checkout, folder / "cluster.yaml"
         self._tunnel: subprocess.Popen[bytes] | None = None
         token = folder / "home" / ".ray" / "auth_token"
@@ -58,9 +61,17 @@ class Cluster:
             "RAY_UP_enable_autoscaler_v2": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        self.file.write_text(
-            yaml.safe_dump(self._changed(yaml.safe_load((CHECKOUT / "cluster.local.yaml").read_text())))
-        )
+        self.file.write_text(yaml.safe_dump(self._changed(yaml.safe_load((CHECKOUT / self.FILE).read_text()))))
+
+    @property
+    def head(self) -> Host:
+        """Where the jobs are."""
+        return self.hosts[0]
+
+    @property
+    def workers(self) -> Sequence[Host]:
+        """Where the trials are."""
+        return self.hosts[1:]
 
     def _changed(self, file: dict[str, Any]) -> dict[str, Any]:
         """Addresses and key; no set-up, as the hosts see this machine's packages and no registry; one CPU a host."""
@@ -90,8 +101,8 @@ class Cluster:
 
     def serve(self) -> None:
         """MLflow's server on the head, as the file's set-up starts it (cluster/mlflow.sh) where there is systemd."""
-        folder = f"{SHARED}/mlflow"
-        command = SERVER.format(address=self.head.address, port=TRACKING, folder=folder)
+        address, folder = self.head.address, self.MLFLOW
+        command = SERVER.format(address=address, port=TRACKING, folder=folder, artifacts=self.ARTIFACTS)
         self.head.ssh(f"mkdir -p {folder}; . ~/.bashrc; {command}")
         health = f"curl -sf http://{self.head.address}:{TRACKING}/health"
         _until(lambda: self.head.ssh(health, check=False).returncode == 0, READY_IN_S, "MLflow must answer")
