@@ -10,11 +10,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from ipaddress import IPv4Interface, ip_network
@@ -105,15 +105,8 @@ class Cloud:
         self._left.close()
 
     def _serve(self, stack: ExitStack) -> None:
-        words = [
-            sys.executable,
-            "-m",
-            "tests.cluster.aws_server",
-            str(NET.here.ip),
-            str(PORT),
-            REGION,
-            str(self._asked),
-        ]
+        words = [sys.executable, "-m", "tests.cluster.aws_server"]
+        words += [str(NET.here.ip), str(PORT), REGION, str(self._asked)]
         said = stack.enter_context((self.bed.folder / "aws.log").open("w"))
         environment = {**os.environ, "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "true"}
         server = subprocess.Popen(words, cwd=CHECKOUT, env=environment, stdout=said, stderr=said)
@@ -122,7 +115,7 @@ class Cloud:
         deadline_s = time.monotonic() + ANSWERS_IN_S
         while True:
             try:
-                urllib.request.urlopen(f"{self.endpoint}/moto-api/data.json", timeout=5).read()
+                socket.create_connection((str(NET.here.ip), PORT), timeout=5).close()
                 return
             except OSError:
                 text = (self.bed.folder / "aws.log").read_text()[-2000:]
