@@ -39,7 +39,7 @@ class Cluster:
     folder: a new one, for what would lie in the home of whoever uses the cluster. checkout: whose code runs.
     """
 
-    FILE = "cluster.local.yaml"
+    FILE, PORT_HERE = "cluster.local.yaml", OUTSIDE
     MLFLOW, ARTIFACTS = f"{SHARED}/mlflow", f"{SHARED}/mlflow/artifacts"
 
     def __init__(self, bed: Bed, hosts: Sequence[Host], folder: Path, checkout: Path):
@@ -112,11 +112,18 @@ class Cluster:
         self.head.ssh("pkill -9 -f '[m]lflow server|[m]lflow.server'", check=False)
 
     def tunnel(self) -> None:
-        """The head's dashboard at OUTSIDE on this machine, through SSH."""
+        """The head's dashboard at PORT_HERE of this machine, through SSH."""
         self.close_tunnel()
-        words = ["ssh", *self.bed.ssh_options, "-N", "-L", f"{OUTSIDE}:127.0.0.1:{DASHBOARD}"]
+        words = [
+            "ssh",
+            *self.bed.ssh_options,
+            "-oExitOnForwardFailure=yes",
+            "-N",
+            "-L",
+            f"{self.PORT_HERE}:127.0.0.1:{DASHBOARD}",
+        ]
         self._tunnel = subprocess.Popen([*words, f"root@{self.head.address}"])
-        probe = ["curl", "-s", "-o", "/dev/null", f"http://127.0.0.1:{OUTSIDE}/api/version"]
+        probe = ["curl", "-s", "-o", "/dev/null", f"http://127.0.0.1:{self.PORT_HERE}/api/version"]
         _until(lambda: subprocess.run(probe, check=False).returncode == 0, READY_IN_S, "the dashboard must answer")
 
     def close_tunnel(self) -> None:
@@ -138,7 +145,7 @@ class Cluster:
 
     def outside(self, *words: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """A command on this machine as whoever uses the cluster gives it; its exit code is not looked at."""
-        address = {} if "studies" in words else {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{OUTSIDE}"}
+        address = {} if "studies" in words else {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{self.PORT_HERE}"}
         return subprocess.run(
             words,
             env={**self.environment, **address, **(environment or {})},
@@ -152,7 +159,7 @@ class Cluster:
     def answer(self, path: str) -> dict[str, Any]:
         """What the dashboard answers to whoever has the token."""
         headers = {"Authorization": f"Bearer {self.token.read_text()}"}
-        request = urllib.request.Request(f"http://127.0.0.1:{OUTSIDE}{path}", headers=headers)
+        request = urllib.request.Request(f"http://127.0.0.1:{self.PORT_HERE}{path}", headers=headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             found: dict[str, Any] = json.load(answer)
             return found

@@ -25,7 +25,7 @@ INIT = Path(__file__).with_name("host.sh")
 PROGRAMS = ("ip", "nsenter", "unshare", "sshd", "ssh", "ssh-keygen", "rsync", "mount")
 NET, BRIDGE, PREFIX = "10.98.0", "dehazing0", "dh"  # this machine is .1 there
 FIRST = 10  # of the net's addresses: the head's
-COMES_UP_IN_S = 30.0
+COMES_UP_IN_S = 120.0
 
 
 def why_not() -> str:

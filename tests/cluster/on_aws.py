@@ -58,7 +58,7 @@ CHANGES: dict[str, tuple[str, Change]] = {  # key → why it must change, and in
 class AwsCluster(Cluster):
     """`ray up` on the mock; the head is the first instance. Which hosts there are, the cloud says."""
 
-    FILE = "cluster.yaml"
+    FILE, PORT_HERE = "cluster.yaml", 18266
     MLFLOW, ARTIFACTS = f"{FOLDER}/mlflow", f"s3://{BUCKET}/mlflow"
     RESULTS, STORE = f"{FOLDER}/results", f"s3://{BUCKET}/store"
 
@@ -81,7 +81,10 @@ class AwsCluster(Cluster):
 
     def up(self) -> None:
         """Ray and MLflow's server on the head, and a tunnel to the dashboard; workers come when they are needed."""
-        self.asked("ray", "up", "-y", "--no-config-cache", str(self.file))
+        try:
+            self.asked("ray", "up", "-y", "--no-config-cache", str(self.file))
+        finally:
+            self.cloud.check_watch()  # why it waited in vain
         self.serve()
         self.tunnel()
 
