@@ -22,7 +22,7 @@ from tests.cluster.on_aws import AwsCluster
 from tests.faults import rig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
-LONGER = {"num_epochs": 60, "steps_per_epoch": 4}  # so that an instance can be taken away in the middle
+LONGER = {"num_epochs": 200, "steps_per_epoch": 4}  # so that an instance can be taken away in the middle
 GROWS_IN_S = 300.0
 
 
