@@ -28,7 +28,7 @@ READY_IN_S = 120.0
 SERVER = (
     "MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false setsid nohup python -m mlflow server "
     "--host {address} --port {port} --workers 1 --backend-store-uri sqlite:///{folder}/mlflow.db "
-    "--artifacts-destination {folder}/artifacts --allowed-hosts {address}:{port},127.0.0.1:{port},localhost:{port} "
+    "--artifacts-destination {artifacts} --allowed-hosts {address}:{port},127.0.0.1:{port},localhost:{port} "
     "> /tmp/mlflow.log 2>&1 < /dev/null &"
 )
 
@@ -39,8 +39,11 @@ class Cluster:
     folder: a new one, for what would lie in the home of whoever uses the cluster. checkout: whose code runs.
     """
 
+    FILE, PORT_HERE = "cluster.local.yaml", OUTSIDE
+    MLFLOW, ARTIFACTS = f"{SHARED}/mlflow", f"{SHARED}/mlflow/artifacts"
+
     def __init__(self, bed: Bed, hosts: Sequence[Host], folder: Path, checkout: Path):
-        self.head, self.workers, self.bed = hosts[0], list(hosts[1:]), bed
+        self.hosts, self.bed = hosts, bed
         self.checkout, self.file = checkout, folder / "cluster.yaml"
         self._tunnel: subprocess.Popen[bytes] | None = None
         token = folder / "home" / ".ray" / "auth_token"
@@ -58,9 +61,17 @@ class Cluster:
             "RAY_UP_enable_autoscaler_v2": "0",
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        self.file.write_text(
-            yaml.safe_dump(self._changed(yaml.safe_load((CHECKOUT / "cluster.local.yaml").read_text())))
-        )
+        self.file.write_text(yaml.safe_dump(self._changed(yaml.safe_load((CHECKOUT / self.FILE).read_text()))))
+
+    @property
+    def head(self) -> Host:
+        """Where the jobs are."""
+        return self.hosts[0]
+
+    @property
+    def workers(self) -> Sequence[Host]:
+        """Where the trials are."""
+        return self.hosts[1:]
 
     def _changed(self, file: dict[str, Any]) -> dict[str, Any]:
         """Addresses and key; no set-up, as the hosts see this machine's packages and no registry; one CPU a host."""
@@ -101,8 +112,8 @@ class Cluster:
 
     def serve(self) -> None:
         """MLflow's server on the head, as the file's set-up starts it (cluster/mlflow.sh) where there is systemd."""
-        folder = f"{SHARED}/mlflow"
-        command = SERVER.format(address=self.head.address, port=TRACKING, folder=folder)
+        address, folder = self.head.address, self.MLFLOW
+        command = SERVER.format(address=address, port=TRACKING, folder=folder, artifacts=self.ARTIFACTS)
         self.head.ssh(f"mkdir -p {folder}; . ~/.bashrc; {command}")
         health = f"curl -sf http://{self.head.address}:{TRACKING}/health"
         _until(lambda: self.head.ssh(health, check=False).returncode == 0, READY_IN_S, "MLflow must answer")
@@ -112,11 +123,18 @@ class Cluster:
         self.head.ssh("pkill -9 -f '[m]lflow server|[m]lflow.server'", check=False)
 
     def tunnel(self) -> None:
-        """The head's dashboard at OUTSIDE on this machine, through SSH."""
+        """The head's dashboard at PORT_HERE of this machine, through SSH."""
         self.close_tunnel()
-        words = ["ssh", *self.bed.ssh_options, "-N", "-L", f"{OUTSIDE}:127.0.0.1:{DASHBOARD}"]
+        words = [
+            "ssh",
+            *self.bed.ssh_options,
+            "-oExitOnForwardFailure=yes",
+            "-N",
+            "-L",
+            f"{self.PORT_HERE}:127.0.0.1:{DASHBOARD}",
+        ]
         self._tunnel = subprocess.Popen([*words, f"root@{self.head.address}"])
-        probe = ["curl", "-s", "-o", "/dev/null", f"http://127.0.0.1:{OUTSIDE}/api/version"]
+        probe = ["curl", "-s", "-o", "/dev/null", f"http://127.0.0.1:{self.PORT_HERE}/api/version"]
         _until(lambda: subprocess.run(probe, check=False).returncode == 0, READY_IN_S, "the dashboard must answer")
 
     def close_tunnel(self) -> None:
@@ -149,7 +167,7 @@ class Cluster:
 
     def outside(self, *words: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """A command on this machine as whoever uses the cluster gives it; its exit code is not looked at."""
-        address = {} if "studies" in words else {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{OUTSIDE}"}
+        address = {} if "studies" in words else {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{self.PORT_HERE}"}
         return subprocess.run(
             words,
             env={**self.environment, **address, **(environment or {})},
@@ -163,7 +181,7 @@ class Cluster:
     def answer(self, path: str) -> dict[str, Any]:
         """What the dashboard answers to whoever has the token."""
         headers = {"Authorization": f"Bearer {self.token.read_text()}"}
-        request = urllib.request.Request(f"http://127.0.0.1:{OUTSIDE}{path}", headers=headers)
+        request = urllib.request.Request(f"http://127.0.0.1:{self.PORT_HERE}{path}", headers=headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             found: dict[str, Any] = json.load(answer)
             return found

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What runs first in a pretend host, within namespaces of its own (hosts.py): its file system, its home, its sshd.
-#   FOLDER NAME ADDRESS SHARED PATH PYTHON, and on standard input the lines of /etc/hosts
+#   FOLDER NAME ADDRESS SHARED ("": none) PATH PYTHON, and on standard input the lines of /etc/hosts
 set -euo pipefail
 folder=$1 name=$2 address=$3 shared=$4 path=$5 python=$6
 root=$folder/root disk=$folder/disk
@@ -18,7 +18,7 @@ mount --rbind /dev "$root/dev"
 mount -t tmpfs -o size=1g,mode=1777 shm "$root/dev/shm"
 mount -t tmpfs -o mode=755 run "$root/run"
 mkdir -p "$root/run/sshd" "$root/shared" "$root/tmp/ray"
-mount --bind "$shared" "$root/shared"
+[[ -z $shared ]] || mount --bind "$shared" "$root/shared"
 mount --bind "$disk/ray" "$root/tmp/ray" # what Ray has on this machine is not this host's
 
 # A home of its own, but for a Python that lies in the real one.

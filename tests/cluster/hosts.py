@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import psutil
@@ -25,7 +26,8 @@ INIT = Path(__file__).with_name("host.sh")
 PROGRAMS = ("ip", "nsenter", "unshare", "sshd", "ssh", "ssh-keygen", "rsync", "mount", "nft")
 PACKAGES = "iproute2, util-linux, nftables, openssh-server, rsync"
 NET, BRIDGE, PREFIX = "10.98.0", "dehazing0", "dh"  # this machine is .1 there
-COMES_UP_IN_S = 30.0
+FIRST = 10  # of the net's addresses: the head's
+COMES_UP_IN_S = 120.0
 
 
 def why_not() -> str:
@@ -43,21 +45,29 @@ def why_not() -> str:
 
 
 @dataclass(frozen=True)
+class Net:
+    """A bridge that leads nowhere else, this machine's address on it, and what the hosts there are called."""
+
+    here: IPv4Interface
+    bridge: str
+    prefix: str
+
+
+LOCAL = Net(IPv4Interface(f"{NET}.1/24"), BRIDGE, PREFIX)
+
+
+@dataclass(frozen=True)
 class Host:
     """One of them; number 0 is the head by custom."""
 
     bed: Bed
     number: int
+    address: str  # on the bridge
 
     @property
     def name(self) -> str:
         """Its host name, and that of its network namespace."""
-        return f"{PREFIX}{self.number}"
-
-    @property
-    def address(self) -> str:
-        """On the bridge."""
-        return f"{NET}.{10 + self.number}"
+        return f"{self.bed.net.prefix}{self.number}"
 
     @property
     def folder(self) -> Path:
@@ -66,7 +76,7 @@ class Host:
 
     @property
     def _link(self) -> str:
-        return f"{PREFIX}v{self.number}"
+        return f"{self.bed.net.prefix}v{self.number}"
 
     def boot(self, *, keeps_disk: bool = False) -> None:
         """Start it and wait for its sshd; RuntimeError where that does not answer."""
@@ -76,14 +86,15 @@ class Host:
         if not Path(f"/run/netns/{self.name}").exists():
             _run("ip", "netns", "add", self.name)
             _run("ip", "link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
-            _run("ip", "link", "set", self._link, "master", BRIDGE)
-            _run("ip", "-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
+            _run("ip", "link", "set", self._link, "master", self.bed.net.bridge)
+            address = f"{self.address}/{self.bed.net.here.network.prefixlen}"
+            _run("ip", "-n", self.name, "addr", "add", address, "dev", "eth0")
             for device in ("lo", "eth0"):
                 _run("ip", "-n", self.name, "link", "set", device, "up")
         self.plug()
         words = ["nsenter", f"--net=/run/netns/{self.name}", "unshare", "--mount", "--uts", "--ipc", "--pid", "--fork"]
         words += ["--kill-child", "--mount-proc", "bash", str(INIT), str(self.folder), self.name, self.address]
-        words += [str(self.bed.shared), self.bed.path, sys.base_prefix]
+        words += [str(self.bed.shared or ""), self.bed.path, sys.base_prefix]
         with (self.folder / "console.log").open("w") as console:
             process = subprocess.Popen(
                 words, stdin=subprocess.PIPE, stdout=console, stderr=console, start_new_session=True, text=True
@@ -131,6 +142,11 @@ class Host:
             psutil.wait_procs([process], timeout=10)
         (self.folder / "pid").unlink(missing_ok=True)
 
+    @property
+    def is_off(self) -> bool:
+        """Whether its power was cut, or it never started."""
+        return not (self.folder / "pid").exists()
+
     def remove(self) -> None:
         """End it, its disk included."""
         self.crash()
@@ -142,12 +158,13 @@ class Host:
 class Bed:
     """A bridge with hosts on it; a context manager that leaves nothing behind.
 
-    folder: a new one, which becomes a file system of its own. shared: a folder that every host sees as /shared.
+    folder: a new one, which becomes a file system of its own. shared: a folder that every host sees as /shared, if any.
     """
 
-    def __init__(self, folder: Path, shared: Path, num_hosts: int):
-        self.folder, self.shared = folder, shared
-        self.hosts = [Host(self, number) for number in range(num_hosts)]
+    def __init__(self, folder: Path, shared: Path | None, num_hosts: int, net: Net = LOCAL):
+        self.folder, self.shared, self.net = folder, shared, net
+        first = net.here.network[FIRST]
+        self.hosts = [Host(self, number, str(first + number)) for number in range(num_hosts)]
         self.key = folder / "key"
         self.path = f"{Path(sys.executable).parent}:/usr/sbin:/sbin"
         options = {"StrictHostKeyChecking": "no", "UserKnownHostsFile": "/dev/null", "LogLevel": "ERROR"}
@@ -162,13 +179,15 @@ class Bed:
             raise RuntimeError("One bed may stand on a machine at a time, but there is one.") from error
         self._remove()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.shared.mkdir(parents=True, exist_ok=True)
-        _run("mount", "-t", "tmpfs", "-o", "mode=755", PREFIX, str(self.folder))
+        if self.shared is not None:
+            self.shared.mkdir(parents=True, exist_ok=True)
+        _run("mount", "-t", "tmpfs", "-o", "mode=755", self.net.prefix, str(self.folder))
         try:
-            _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", PREFIX, "-f", str(self.key))
-            _run("ip", "link", "add", BRIDGE, "type", "bridge")
-            _run("ip", "addr", "add", f"{NET}.1/24", "dev", BRIDGE)
-            _run("ip", "link", "set", BRIDGE, "up")
+            _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.net.prefix, "-f", str(self.key))
+            bridge = self.net.bridge
+            _run("ip", "link", "add", bridge, "type", "bridge")
+            _run("ip", "addr", "add", str(self.net.here), "dev", bridge)
+            _run("ip", "link", "set", bridge, "up")
             for host in self.hosts:
                 host.boot()
         except BaseException:
@@ -180,6 +199,12 @@ class Bed:
         self._remove()
         self._lock.close()
 
+    def add(self, address: str) -> Host:
+        """One more host, at an address of the bridge; not yet started."""
+        host = Host(self, len(self.hosts), address)
+        self.hosts.append(host)
+        return host
+
     def names(self) -> str:
         """/etc/hosts of every host."""
         return "127.0.0.1 localhost\n" + "".join(f"{host.address} {host.name}\n" for host in self.hosts)
@@ -187,7 +212,7 @@ class Bed:
     def _remove(self) -> None:
         for host in self.hosts:
             host.remove()
-        _run("ip", "link", "del", BRIDGE, check=False)
+        _run("ip", "link", "del", self.net.bridge, check=False)
         if self.folder.is_mount():
             _run("umount", "--lazy", str(self.folder))
 

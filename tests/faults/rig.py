@@ -22,7 +22,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from dehazing.pipeline.lease import holder
-from dehazing.pipeline.store import Store
+from dehazing.pipeline.store import open_store
 from studies import journal
 from studies.spaces import NUISANCE
 from studies.tracking.tracker import Data, Tracker
@@ -202,7 +202,7 @@ def without_seconds(value: Any) -> Any:
 
 def table(root: Path) -> list[tuple[Any, ...]]:
     """(study, number, state, parameters, fingerprint, published numbers of every epoch and of the end)."""
-    store = Store(root)
+    store = open_store(root)
     result = []
     for name, found in trials(root).items():
         for trial in found:
@@ -231,7 +231,7 @@ def check_ledgers(root: Path, uri: str | None = None, failed: bool = False) -> N
 
 def check_store(root: Path, wanted: set[str], possible: set[str]) -> None:
     """What the trials need is published and nothing else, nobody works on anything, and nothing lies half made."""
-    store = Store(root)
+    store = open_store(root)
     published = {address for address in store.addresses() if not address.startswith("series/")}
     assert wanted <= published <= possible, (published - possible, wanted - published)
     assert len(list(root.glob("tune/*"))) <= 1, "Tune's scratch is left by the last driver that was killed at most"
@@ -260,7 +260,7 @@ def check_mlflow(root: Path, found: Mapping[str, list[FrozenTrial]], uri: str | 
     by_key = dict(zip(keys, runs, strict=True))
     status = {TrialState.COMPLETE: "FINISHED", TrialState.FAIL: "FAILED", TrialState.PRUNED: "KILLED"}
     assert not [run.data.tags["key"] for run in runs if run.info.status == "RUNNING"], "a run was left running"
-    store = Store(root)
+    store = open_store(root)
     for name, rows in found.items():
         assert by_key[name].info.status == "FINISHED", name
         for trial in rows:
