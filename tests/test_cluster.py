@@ -22,7 +22,7 @@ from tests.cluster.hosts import Host
 from tests.faults import rig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
-LONGER = {"num_epochs": 60, "steps_per_epoch": 4}  # so that a host can be lost in the middle
+LONGER = {"num_epochs": 250, "steps_per_epoch": 4}  # so that a host can be lost in the middle
 
 
 @dataclass(frozen=True)

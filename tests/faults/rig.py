@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,10 +22,12 @@ import psutil
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
-from dehazing.pipeline.lease import holder
+from dehazing.pipeline.lease import STALE_AFTER_S, holder
 from dehazing.pipeline.store import open_store
 from studies import journal
 from studies.spaces import NUISANCE
+from studies.tracking.experiment import FOLDER
+from studies.tracking.identity import results_id
 from studies.tracking.tracker import Data, Tracker
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -236,7 +239,10 @@ def check_store(root: Path, wanted: set[str], possible: set[str]) -> None:
     assert wanted <= published <= possible, (published - possible, wanted - published)
     assert len(list(root.glob("tune/*"))) <= 1, "Tune's scratch is left by the last driver that was killed at most"
     for address, names in store.files().items():
-        assert holder(store, address) is None, address
+        deadline_s = time.monotonic() + STALE_AFTER_S + 15  # of a lost host it takes as long to say so
+        while (owner := holder(store, address)) is not None:
+            assert owner.host != socket.gethostname() and time.monotonic() < deadline_s, (address, owner)
+            time.sleep(1.0)
         left = [name for name in names if name.startswith("publishing-")]
         assert not left or address not in published, (address, names)  # else dropped by whoever publishes it
 
@@ -254,7 +260,8 @@ def check_mlflow(root: Path, found: Mapping[str, list[FrozenTrial]], uri: str | 
     assert sorted(p.name for p in folder.iterdir() if p.name.startswith(("spool-", "writer-"))) == []
     client = client_of(root, uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
-    runs = client.search_runs([experiment.experiment_id], max_results=5000)
+    mine = f"tags.{FOLDER} = '{results_id(root)}'"  # a server has other results folders' runs, too
+    runs = client.search_runs([experiment.experiment_id], mine, max_results=5000)
     keys = [run.data.tags["key"] for run in runs]
     assert sorted(keys) == sorted(set(keys)), "a run was doubled"
     by_key = dict(zip(keys, runs, strict=True))
