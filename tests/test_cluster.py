@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import hosts
+from tests.cluster import comfort, hosts
 from tests.cluster.clustered import CHECKOUT, Cluster, Job
 from tests.cluster.hosts import Host
 from tests.faults import rig
@@ -112,6 +112,9 @@ def test_the_whole_investigation_gives_what_one_machine_gives(bench: Bench, tmp_
     rig.check_ledgers(root, bench.uri)
     pages = [(one / rig.EXPERIMENT / "report" / "gap.csv").read_text() for one in (root, tmp_path / "alone")]
     assert pages[0] == pages[1] and (root / rig.EXPERIMENT / "report" / "index.html").stat().st_size > 100_000
+    comfort.check_status(bench.cluster, said.split("job ")[1].partition(":")[0], "/shared/whole")
+    comfort.check_fetch(bench.cluster, "/shared/whole", root, tmp_path / "home")
+    comfort.check_pages(bench.cluster)
 
 
 def in_the_middle(bench: Bench, name: str, on: Host | None = None) -> tuple[Job, Path]:
