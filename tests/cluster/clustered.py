@@ -28,7 +28,7 @@ READY_IN_S = 120.0
 SERVER = (
     "MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false setsid nohup python -m mlflow server "
     "--host {address} --port {port} --workers 1 --backend-store-uri sqlite:///{folder}/mlflow.db "
-    "--artifacts-destination {artifacts} --allowed-hosts {address}:{port},127.0.0.1:{port},localhost:{port} "
+    "--artifacts-destination {artifacts} --allowed-hosts '{address}:{port},127.0.0.1:*,localhost:*' "
     "> /tmp/mlflow.log 2>&1 < /dev/null &"
 )
 
