@@ -199,7 +199,7 @@ def addresses(trial: FrozenTrial) -> list[str]:
 def without_seconds(value: Any) -> Any:
     """A record without what differs between two runs of the same."""
     if isinstance(value, Mapping):
-        return {k: without_seconds(v) for k, v in value.items() if k not in ("seconds", "device")}
+        return {k: without_seconds(v) for k, v in value.items() if k not in ("seconds", "device", "memory")}
     return [without_seconds(entry) for entry in value] if isinstance(value, list) else value
 
 
