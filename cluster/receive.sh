@@ -1,8 +1,9 @@
+#!/usr/bin/env bash
 # What `submit` runs on a cluster's head to put a series into the results folder: whole, or not at all.
 #   STEP ask: is it there? else a folder beside the stages is made ready for what is sent
 #   STEP publish: what was sent is checked against its digests, and renamed into place
 # Either way, once it is there, the dataset's YAML is written that names it. Answers are lines that begin with "::".
-set -eu
+set -euo pipefail
 step=$1 root=$2 series=$3 sender=$4 dataset=$5 yaml=$6
 place=$root/stages/series/$series
 aside=$root/sending/$series-$sender

@@ -25,7 +25,7 @@ def run_at_head(file: Path, script: str, words: Sequence[str]) -> list[str]:
     """
     whole = f"set -- {shlex.join(words)}\n{script}"
     encoded = base64.b64encode(whole.encode()).decode()  # one line, as Ray repeats it in what it says
-    command = f'sh -c "$(echo {encoded} | base64 -d)"'
+    command = f'bash -c "$(echo {encoded} | base64 -d)"'
     said = _ray(["exec", "--no-config-cache", str(file), command], f"The head of {file} must do what it is asked")
     return [line.strip().removeprefix(SAYS) for line in said.splitlines() if line.startswith(SAYS)]
 
