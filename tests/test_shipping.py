@@ -139,7 +139,7 @@ def received(tmp_path: Path, step: str, name: str = "0" * 16) -> subprocess.Comp
         str(tmp_path / "results" / "datasets" / "a.yaml"),
         "kind: x\n",
     ]
-    script = ["sh", "-c", shipping.RECEIVE.read_text(), "submit"]
+    script = ["bash", "-c", shipping.RECEIVE.read_text(), "submit"]
     return subprocess.run([*script, *words], capture_output=True, text=True)
 
 
