@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ UNREACHED = 3  # exit code: nothing is known of how it ended
 def client_at(port: int) -> Any:
     """Ray's client for the jobs of the head behind a port of this machine; RuntimeError or OSError without one."""
     from ray.job_submission import JobSubmissionClient
+
+    logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)  # says what is shipped already
 
     class Client(JobSubmissionClient):
         def _do_request(self, *words: Any, **more: Any) -> Any:  # which waits for ever

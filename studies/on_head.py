@@ -20,7 +20,7 @@ from studies.tunnel import tunnel
 ANSWERS_WITHIN_S = 600.0  # an object store may have to be read first
 LOOK_EVERY_S = 0.5
 NAME = "studies-ask-"  # of such a job, of which Ray sometimes keeps the name although it was deleted
-RAYS_OWN = re.compile(r"^\S+ \S+\s+(INFO|WARNING) \S+\.py:\d+ -- ")
+RAYS_OWN = re.compile(r"^(\S+ \S+\s+(INFO|WARNING) \S+\.py:\d+ -- |Running entrypoint for job )")
 
 
 def shipped() -> dict[str, Any]:
