@@ -189,7 +189,7 @@ slots = cluster.start(scale, False, {place!r})
 config = {EXECUTION.config!r}
 wanted = {{("unet", seed): Execution("unet", config, {tiny_series.NAME!r}, seed) for seed in range(4)}}
 store = open_store({place!r})
-assert slots == 2 and confirm(wanted, store, scale, slots, {{}}, Progress(), Overhead()) == {{}}
+assert slots == 2 and confirm(wanted, store, scale, {{"unet": slots}}, {{}}, Progress(), Overhead()) == {{}}
 assert all(store.has(execution.address) for execution in wanted.values())
 """
     said = said_by(nodes, "-c", code)
