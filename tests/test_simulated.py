@@ -62,7 +62,7 @@ def test_a_simulated_trial_reports_what_a_degrader_reports(tmp_path: Path) -> No
     assert sorted(name for name in record["history"][0] if "/" in name) == sorted(EPOCH)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.timeout(900)  # a minute and a half where nothing else runs
 def test_the_shipped_driver_runs_trials_that_only_sleep(tmp_path: Path) -> None:
     words = ["--trials", "200", "--slots", "8", "--nodes", "2", "--mean", "1", "--root", str(tmp_path / "results")]
