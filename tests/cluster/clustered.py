@@ -108,6 +108,12 @@ class Cluster:
             host.boot()
         if lost or self.num_nodes() < 1 + len(self.workers):
             self.down()
+            for host in (
+                self.head,
+                *self.workers,
+            ):  # what still leaves the old cluster would be asked to join the new one
+                gone = f"Ray must have left {host.name}"
+                _until(lambda host=host: "raylet" not in host.ssh("ps ax -o args").stdout, READY_IN_S, gone)
             self.up()
 
     def serve(self) -> None:
