@@ -26,7 +26,7 @@ from benchmarks.ideal import steady
 from benchmarks.meter import HUNDRED, WARM_UP, Meter
 from benchmarks.nodes import nodes
 from benchmarks.rows import num_rows
-from benchmarks.simulated_trial import FINAL, LOG, MEAN_S, SimulatedTrial
+from benchmarks.simulated_trial import ACTORS, FINAL, LOG, MEAN_S, SimulatedTrial
 
 AT_MOST = {"wall / ideal": 1.15, "CPU ms per trial": 50.0}
 AT_LEAST = 1.9  # times the throughput of one node, with two
@@ -68,7 +68,7 @@ def measure(root: Path, num_trials: int, slots: int, num_nodes: int, mean_s: flo
     root.mkdir(parents=True, exist_ok=True)
     root, log = root.resolve(), root.resolve() / "executions.jsonl"
     prepare(root, "smoke")
-    os.environ |= {LOG: str(log), MEAN_S: str(mean_s), "OMP_NUM_THREADS": "1"}
+    os.environ |= {LOG: str(log), MEAN_S: str(mean_s), ACTORS: str(slots), "OMP_NUM_THREADS": "1"}
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     from studies.__main__ import main as studies
 

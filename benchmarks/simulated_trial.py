@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -24,6 +25,8 @@ SPREAD = 0.5  # of the durations' logarithm
 KILOBYTES = 100  # of a checkpoint and of the weights
 MEAN_S = "SIMULATED_MEAN_S"  # the environment's name for the mean duration
 LOG = "SIMULATED_LOG"  # and for a file that gets one line per execution
+ACTORS = "SIMULATED_ACTORS"  # and for how many of them begin together
+ALL_UP_IN_S = 900.0
 EPOCH = (
     *("train/loss", "train/loss_gan_G", "train/loss_gan_F", "train/loss_cyc", "train/loss_cos", "train/loss_pair"),
     *("train/loss_D_X", "train/loss_D_Y", "val/psnr_direct", "val/psnr_ri_direct", "val/one_step_error"),
@@ -61,10 +64,12 @@ class SimulatedTrial(tune.Trainable):
         self._epochs.close()  # type: ignore[attr-defined]
 
     def _working(self, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        begun_s = time.time()
-        require_alike(config["alike"], config["store"])
         ((address, execution),) = config["executions"].items()
         store, kind, num_epochs = open_store(config["store"]), execution["kind"], execution["config"]["num_epochs"]
+        if kind == "degrader":
+            wait_for_all_actors()
+        begun_s = time.time()
+        require_alike(config["alike"], config["store"])
         if store.has(address):
             return
         draw = random.Random(address)
@@ -94,6 +99,21 @@ class SimulatedTrial(tune.Trainable):
         with open(os.environ[LOG], "a") as log:  # noqa: PTH123  # one write, so lines stay whole
             log.write(json.dumps(line) + "\n")
         yield metrics
+
+
+def wait_for_all_actors() -> None:
+    """Return once as many actors were here as begin together; RuntimeError where they do not come.
+
+    A trial that ended before would have its actor given to one whose own is still starting, which Tune then stops.
+    """
+    folder = Path(f"{os.environ[LOG]}.actors")
+    folder.mkdir(exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    until_s = time.monotonic() + ALL_UP_IN_S
+    while (num := len(list(folder.iterdir()))) < int(os.environ[ACTORS]):
+        if time.monotonic() > until_s:
+            raise RuntimeError(f"{os.environ[ACTORS]} actors must start within {ALL_UP_IN_S:g} s, but {num} did.")
+        time.sleep(0.2)
 
 
 def duration_s(address: str, mean_s: float) -> float:

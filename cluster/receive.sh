@@ -2,7 +2,8 @@
 # What `submit` runs on a cluster's head to put a series into the results folder: whole, or not at all.
 #   STEP ask: is it there? else a folder beside the stages is made ready for what is sent
 #   STEP publish: what was sent is checked against its digests, and renamed into place
-# Either way, once it is there, the dataset's YAML is written that names it. Answers are lines that begin with "::".
+#   STEP note: the series is in an object store
+# Either way, once it is there, the dataset's YAML is written that names it. The last line is the answer.
 set -euo pipefail
 step=$1 root=$2 series=$3 sender=$4 dataset=$5 yaml=$6
 place=$root/stages/series/$series
@@ -10,8 +11,20 @@ aside=$root/sending/$series-$sender
 
 is_there() { [ -f "$place/manifest.json" ]; }
 
+note() {
+  mkdir -p "$(dirname "$dataset")"
+  printf '%s' "$yaml" > "$dataset.$sender"
+  mv "$dataset.$sender" "$dataset"
+  echo "there"
+}
+
+if [ "$step" = note ]; then
+  note
+  exit
+fi
+
 if [ -s "$root/store.url" ]; then
-  echo "::elsewhere"
+  echo "elsewhere"
   exit
 fi
 
@@ -31,12 +44,9 @@ if is_there; then
   cd "$root"
   rm -rf "$aside" "sending/left-$series-$sender"
   if [ -d sending ]; then rmdir --ignore-fail-on-non-empty sending; fi
-  mkdir -p "$(dirname "$dataset")"
-  printf '%s' "$yaml" > "$dataset.$sender"
-  mv "$dataset.$sender" "$dataset"
-  echo "::there"
+  note
 else
   mkdir -p "$aside"
   find "$root/sending" -mindepth 1 -maxdepth 1 -mtime +7 ! -path "$aside" -exec rm -rf {} +
-  echo "::free $(($(df -Pk "$aside" | awk 'NR == 2 { print $4 }') * 1024))"
+  echo "free $(($(df -Pk "$aside" | awk 'NR == 2 { print $4 }') * 1024))"
 fi

@@ -121,14 +121,9 @@ def copy(folder: str, names: list[str], to: Path, head: Head | None) -> None:
     """Files below a folder, to the same names below another; what is the same already is left. ValueError as rsync."""
     words = ["rsync", "--times", "--partial", "--from0", "--files-from=-"]
     if head is not None:
-        words += ["--rsh", _quoted(head.ssh())]
+        words += ["--rsh", head.rsh()]
     source = f"{head.place}:{folder}/" if head is not None else f"{folder}/"
     done = subprocess.run([*words, source, f"{to}/"], input="\0".join(names).encode(), capture_output=True, check=False)
     if done.returncode:
         first = done.stderr.decode(errors="replace").strip().partition("\n")[0]
         raise ValueError(f"What {source} holds must be copied to {to}, but {first or 'rsync said nothing'}")
-
-
-def _quoted(words: list[str]) -> str:
-    """As rsync takes words apart again: by spaces, with single or double quotes around what holds some."""
-    return " ".join(f"'{word}'" if " " in word else word for word in words)

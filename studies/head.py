@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -15,6 +17,7 @@ import yaml
 from studies.cluster_file import check
 
 ANSWERS_WITHIN_S = 60.0
+SCRIPT_ENDS_WITHIN_S = 3600.0  # it may read a whole series
 # as Ray's launcher calls ssh: addresses are used again by machines with other keys; a lost connection ends it
 OPTIONS = {
     "BatchMode": "yes",
@@ -50,19 +53,29 @@ class Head:
         key = ["-i", str(Path(self.key).expanduser())] if self.key else []
         return ["ssh", *key, *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
 
+    def rsh(self) -> str:
+        """The same for rsync, which takes words apart by spaces, with quotes around what holds some."""
+        return " ".join(f"'{word}'" if " " in word else word for word in self.ssh())
+
     def says(self, command: str) -> str:
         """What a command says there; ValueError where it fails, or there is no way in."""
+        return self._done(command, None, ANSWERS_WITHIN_S, f"answer `{command}` by SSH")
+
+    def runs(self, script: str, words: Sequence[str]) -> str:
+        """The last line that a bash script says there; words: its $1, $2, … ValueError as `says`."""
+        command = f"bash -s -- {shlex.join(words)}"
+        return last(self._done(command, script, SCRIPT_ENDS_WITHIN_S, "do what it is asked by SSH"))
+
+    def _done(self, command: str, given: str | None, within_s: float, must: str) -> str:
         words = [*self.ssh(), self.place, command]
         try:
             done = subprocess.run(
-                words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ANSWERS_WITHIN_S, check=False
+                words, input=given or "", capture_output=True, text=True, timeout=within_s, check=False
             )
         except subprocess.TimeoutExpired as error:
-            raise ValueError(
-                f"The head of {self.file} must answer within {ANSWERS_WITHIN_S:g} s, but is silent."
-            ) from error
+            raise ValueError(f"The head of {self.file} must answer within {within_s:g} s, but is silent.") from error
         if done.returncode:
-            raise ValueError(f"The head of {self.file} must answer `{command}` by SSH, but {last(done.stderr)}")
+            raise ValueError(f"The head of {self.file} must {must}, but {last(done.stderr)}")
         return done.stdout
 
 

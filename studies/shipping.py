@@ -23,9 +23,10 @@ from dehazing.pipeline.series import ensure_series, series_fingerprint
 from dehazing.pipeline.store import MANIFEST, Store
 from dehazing.strict import to_mapping
 from studies.asking import dataset_of
-from studies.at_head import run_at_head, send_to_head
 from studies.cluster import CODE
+from studies.head import Head
 from studies.pruning import size
+from studies.sending import send
 
 RECEIVE = CODE / "cluster" / "receive.sh"
 SUMS = "SHA256SUMS"
@@ -56,11 +57,11 @@ def _names_absolutely(path: Path) -> bool:
     return isinstance(named, str) and Path(named).is_absolute()
 
 
-def ship(arguments: argparse.Namespace, file: Path) -> PurePosixPath:
+def ship(arguments: argparse.Namespace, head: Head) -> PurePosixPath:
     """See to it that the cluster has the dataset's series, and return the YAML on its head that stands for the dataset.
 
-    file: of the cluster. What is there is neither made nor sent again. ValueError for a dataset that cannot be read,
-    and for a storage that is not reached, is not writable or has no room.
+    What is there is neither made nor sent again. ValueError for a dataset that cannot be read, and for a storage that
+    is not reached, is not writable or has no room.
     """
     if not arguments.dataset.is_absolute() and not arguments.dataset.is_file():
         arguments.dataset = CODE / arguments.dataset
@@ -72,8 +73,7 @@ def ship(arguments: argparse.Namespace, file: Path) -> PurePosixPath:
     said += yaml.safe_dump(to_mapping(PreparedConfig(name, digest(config))), sort_keys=False)
 
     def receive(step: str, root: str = str(arguments.storage)) -> str:
-        words = [step, root, name, _sender(), str(dataset), said]
-        return (run_at_head(file, RECEIVE.read_text(), words) or ["nothing"])[-1]
+        return head.runs(RECEIVE.read_text(), [step, root, name, _sender(), str(dataset), said])
 
     if arguments.store:
         _ship_to_objects(config, name, arguments.store)
@@ -96,7 +96,7 @@ def ship(arguments: argparse.Namespace, file: Path) -> PurePosixPath:
         )
     with _listed(folder) as outgoing, _bar(needed) as sent:
         aside = PurePosixPath(arguments.storage) / "sending" / f"{name}-{_sender()}"
-        send_to_head(file, outgoing, str(aside), sent)
+        send(head, outgoing, str(aside), sent)
     if receive("publish") != "there":
         raise ValueError(f"The series {name} must be in {arguments.storage} after it was sent, but is not.")
     _say(name, f"was sent to {arguments.storage}: {size(needed)}, checked there")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from studies import asking
 from studies.cluster import CODE
 from studies.following import OPEN, follow
-from studies.head import prepared
+from studies.head import head_of, prepared
 from studies.on_head import jobs_of, shipped
 from studies.shipping import is_to_be_shipped, ship
 
@@ -33,7 +33,7 @@ def submit(arguments: argparse.Namespace) -> int:
     ships = check_places(arguments)
     prepared(file)
     experiment = arguments.experiment or f"{arguments.dataset.stem}-{arguments.scale}"
-    dataset = ship(arguments, file) if ships else None
+    dataset = ship(arguments, head_of(file)) if ships else None
     entrypoint = shlex.join(["python", "-m", "studies", "run", *passed_on(arguments.words, dataset)])
     with jobs_of(file) as client:
         name, is_new = begun(client, experiment, entrypoint)

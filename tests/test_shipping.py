@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import random
 import shutil
 import subprocess
 from pathlib import Path, PurePosixPath
@@ -22,11 +20,11 @@ from dehazing.pipeline.series import ensure_series, series_fingerprint
 from dehazing.pipeline.store import Damaged, Store
 from studies import asking, shipping
 from studies.__main__ import main
-from studies.at_head import run_at_head
+from studies.head import Head
+from studies.sending import send
 from studies.shipping import is_to_be_shipped, ship
 from studies.submitting import passed_on
-
-SSHD = "/usr/sbin/sshd"
+from tests import ssh_here
 
 
 @pytest.fixture
@@ -52,38 +50,13 @@ def asked(dataset: Path, storage: Path, *words: str) -> argparse.Namespace:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cluster's file whose head is this machine, reached by a real SSH server that needs no port."""
-    # of no machine, and another one each time, as SSH keeps connections for a while
-    head = f"192.0.2.{random.randrange(1, 255)}"
-    for needed in (SSHD, "ssh-keygen", "rsync"):
-        if shutil.which(needed) is None:
-            pytest.skip(f"{needed} is not installed")
-    if Path("/run").stat().st_uid == 0 and not Path("/run/sshd").is_dir():
-        try:
-            Path("/run/sshd").mkdir()
-        except PermissionError:
-            pytest.skip("sshd needs /run/sshd, which only root can make")
-    for name in ("key", "host"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
-    (tmp_path / "sshd").write_text(
-        f"HostKey {tmp_path / 'host'}\nAuthorizedKeysFile {tmp_path / 'key.pub'}\nStrictModes no\nUsePAM no\n"
-        "PermitRootLogin yes\nPasswordAuthentication no\nLogLevel ERROR\n"
-    )
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "ray"))
-    state = tmp_path / "ray" / "ray" / "cluster-shipping.state"  # what `ray up` leaves
-    state.parent.mkdir(parents=True)
-    tags = {"ray-node-type": "head", "ray-node-status": "up-to-date"}
-    state.write_text(json.dumps({head: {"tags": tags, "state": "running"}}))
-    file = tmp_path / "cluster.yaml"
-    auth = {
-        "ssh_user": Path.home().owner(),
-        "ssh_private_key": str(tmp_path / "key"),
-        "ssh_proxy_command": f"{SSHD} -i -f {tmp_path / 'sshd'}",
-    }
-    provider = {"type": "local", "head_ip": head, "worker_ips": []}
-    file.write_text(yaml.safe_dump({"cluster_name": "shipping", "max_workers": 0, "provider": provider, "auth": auth}))
-    return file
+def head(tmp_path: Path) -> Head:
+    """This machine, reached by a real SSH server."""
+    reason = ssh_here.why_not()
+    if reason:
+        pytest.skip(reason)
+    (tmp_path / "ssh").mkdir()
+    return ssh_here.head_here(tmp_path / "ssh")
 
 
 def is_as_made_here(store: Store, name: str, dataset: Path, tmp_path: Path) -> None:
@@ -96,10 +69,10 @@ def is_as_made_here(store: Store, name: str, dataset: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_series_is_sent_to_the_head_once_and_found_there_without_its_files(
-    dataset: Path, cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: Path, head: Head, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = tmp_path / "shared" / "results"
-    there = ship(asked(dataset, storage), cluster)
+    there = ship(asked(dataset, storage), head)
     said = capsys.readouterr().out
     name = series_fingerprint(read_dataset(dataset))
     assert f"series  {name} is made here" in said and f"{name} was sent to {storage}" in said
@@ -109,25 +82,24 @@ def test_a_series_is_sent_to_the_head_once_and_found_there_without_its_files(
     config = read_dataset(Path(there))
     assert isinstance(config, PreparedConfig) and digest(config) == digest(read_dataset(dataset))
     assert ensure_series(config, Store(storage)) == name == series_fingerprint(config)
-    again = ship(asked(dataset, storage), cluster)
+    again = ship(asked(dataset, storage), head)
     assert again == there and f"is in {storage} already: nothing was sent" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_what_the_head_says_against_it_is_one_sentence(dataset: Path, cluster: Path, tmp_path: Path) -> None:
-    server = (tmp_path / "sshd").read_text()
-    (tmp_path / "sshd").write_text("HostKey /nowhere\n")
-    with pytest.raises(ValueError, match="must do what it is asked, but `ray exec` ends with: ") as unreached:
-        run_at_head(cluster, "echo", [])
-    (tmp_path / "sshd").write_text(server)
+def test_what_the_head_says_against_it_is_one_sentence(dataset: Path, head: Head, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        ValueError, match=r"must do what it is asked, but `ray exec` ends with: .*Not a directory"
-    ) as no:
-        ship(asked(dataset, tmp_path / "file" / "results"), cluster)
-    for error in (unreached, no):
-        assert "base64" not in str(error.value) and "\n" not in str(error.value), str(error.value)
-    assert run_at_head(cluster, 'echo "::$1 $2"; echo aside', ["a b", "c\n'd"]) == ["a b c"], "words are words"
+    with pytest.raises(ValueError, match=r"must do what it is asked by SSH, but .*Not a directory") as no:
+        ship(asked(dataset, tmp_path / "file" / "results"), head)
+    assert "\n" not in str(no.value)
+    assert head.runs('echo aside; echo "$1 $2"', ["a b", "c\"d'"]) == "a b c\"d'", "words are words"
+    (tmp_path / "ssh" / "sshd_config").write_text("HostKey /nowhere\n")
+    with pytest.raises(ValueError, match="must do what it is asked by SSH, but ") as unreached:
+        head.runs("echo", [])
+    assert "\n" not in str(unreached.value)
+    with pytest.raises(ValueError, match="must take what is sent, but ") as unsent:
+        send(head, dataset.parent, str(tmp_path), lambda _: None)
+    assert "\n" not in str(unsent.value)
 
 
 def received(tmp_path: Path, step: str, name: str = "0" * 16) -> subprocess.CompletedProcess[str]:
@@ -147,7 +119,7 @@ def sent(dataset: Path, tmp_path: Path) -> tuple[str, Path]:
     """A series as it lies on the head after it was sent."""
     local = Store(tmp_path / "local")
     name = ensure_series(read_dataset(dataset), local)
-    assert received(tmp_path, "ask", name).stdout.startswith("::free ")
+    assert received(tmp_path, "ask", name).stdout.startswith("free ")
     aside = tmp_path / "results" / "sending" / f"{name}-me"
     with shipping._listed(local.folder(f"series/{name}")) as outgoing:
         shutil.copytree(outgoing, aside, dirs_exist_ok=True)
@@ -169,7 +141,7 @@ def test_what_somebody_left_who_could_not_make_it_is_no_obstacle(dataset: Path, 
     left = tmp_path / "results" / "stages" / "series" / name
     left.mkdir(parents=True)
     (left / "LEASE-000001-released").write_text("")
-    assert received(tmp_path, "publish", name).stdout == "::there\n"
+    assert received(tmp_path, "publish", name).stdout == "there\n"
     store = Store(tmp_path / "results")
     assert store.addresses() == [f"series/{name}"] and store.folder(f"series/{name}") == left
     assert sorted(path.name for path in left.iterdir()) == [
@@ -179,13 +151,13 @@ def test_what_somebody_left_who_could_not_make_it_is_no_obstacle(dataset: Path, 
         "series.safetensors",
     ]
     assert (tmp_path / "results" / "datasets" / "a.yaml").read_text() == "kind: x\n"
-    assert received(tmp_path, "publish", name).stdout == "::there\n", "a second one changes nothing"
+    assert received(tmp_path, "publish", name).stdout == "there\n", "a second one changes nothing"
 
 
 def test_a_results_folder_whose_stages_are_elsewhere_says_so(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "store.url").write_text("s3://bucket/folder\n")
-    assert received(tmp_path, "ask").stdout == "::elsewhere\n"
+    assert received(tmp_path, "ask").stdout == "elsewhere\n"
 
 
 @pytest.mark.parametrize("scheme", ["file", pytest.param("s3", marks=pytest.mark.slow)])
@@ -195,22 +167,20 @@ def test_into_an_object_store_it_goes_from_here_and_once(
     scheme: str,
     request: pytest.FixtureRequest,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    head: Head,
 ) -> None:
     file = (tmp_path / "objects").as_uri()
     url = file if scheme == "file" else request.getfixturevalue("s3").format(folder=tmp_path.name)
-    asides: list[list[str]] = []
-    monkeypatch.setattr(shipping, "run_at_head", lambda file, script, words: asides.append(words) or ["there"])
     arguments = asked(dataset, tmp_path / "storage", "--store", url)
-    ship(arguments, tmp_path / "cluster.yaml")
+    there = ship(arguments, head)
     name = series_fingerprint(read_dataset(dataset))
     assert f"{name} was sent to" in capsys.readouterr().out
     is_as_made_here(ObjectStore(url, tmp_path / "worker"), name, dataset, tmp_path)
-    ship(arguments, tmp_path / "cluster.yaml")
+    assert ship(arguments, head) == there
     assert "already: nothing was sent" in capsys.readouterr().out
-    step, root, series, _, path, text = asides[-1]
-    assert step == "note" and root == str(tmp_path / "storage") and series == name and len(asides) == 2
-    assert path.endswith(f"datasets/{name}/mine.yaml") and yaml.safe_load(text)["series"] == name
+    assert there == PurePosixPath(tmp_path / "storage" / "datasets" / name / "mine.yaml")
+    assert yaml.safe_load(Path(there).read_text())["series"] == name
+    assert not Store(tmp_path / "storage").addresses(), "the bucket alone has it"
 
 
 def test_settings_of_the_command_line_are_taken_up_where_the_series_is_made(dataset: Path, tmp_path: Path) -> None:
@@ -247,7 +217,7 @@ def test_a_series_that_is_not_there_and_cannot_be_made_there_is_one_sentence(
 
 def test_a_manifest_that_lies_is_found_out_where_the_series_is_read(dataset: Path, tmp_path: Path) -> None:
     name, _ = sent(dataset, tmp_path)
-    assert received(tmp_path, "publish", name).stdout == "::there\n"
+    assert received(tmp_path, "publish", name).stdout == "there\n"
     (tmp_path / "results" / "stages" / "series" / name / "series.json").write_text("{}")
     with pytest.raises(Damaged, match="delete the folder"):
         Store(tmp_path / "results").folder(f"series/{name}")

@@ -9,8 +9,11 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+from dehazing.data.archive import load_series
+from dehazing.pipeline.store import Store
 from tests.cluster.clustered import Cluster
 from tests.report_page import Page
+from tests.restorable import frames_of, write
 
 ANSWERS_IN_S = 120.0
 
@@ -39,11 +42,11 @@ def check_fetch(cluster: Cluster, storage: str, there: Path, home: Path) -> None
     before = {path: path.stat().st_ino for path in home.rglob("*") if path.name != "fetched.json"}
     cluster.asked("python", "-m", "studies", *words)
     assert {path: path.stat().st_ino for path in before} == before, "what is here already is left"
-    simulated, restored = home.with_name("simulated"), home.with_name("restored")
-    cluster.asked("python", "-m", "studies", "simulate", "--scale", "smoke", "--out", str(simulated))
-    image = next(iter(sorted(simulated.rglob("*.tif*"))))
-    words = ["restore", str(image), "--model", "unet", "--storage", str(home), "--out", str(restored)]
-    cluster.asked("python", "-m", "studies", *words, "--scale", "smoke", "--level", "2", "--force")
+    store, image, restored = Store(there), home.with_name("a.ome.tif"), home.with_name("restored")
+    (series,) = (address for address in store.addresses() if address.startswith("series/"))
+    write(image, frames_of(load_series(store.folder(series)), 2)[0])
+    words = ["restore", str(image), "--model", "unet", "--level", "2", "--storage", str(home), "--out", str(restored)]
+    cluster.asked("python", "-m", "studies", *words)
     assert any(restored.iterdir())
 
 
