@@ -101,17 +101,15 @@ class Cluster:
     def mend(self) -> None:
         """Every host up and every worker there again, by a new cluster where one was lost.
 
-        Ray's launcher never asks again for a worker that was lost and came back.
+        A worker comes back with its disk, as a machine of one's own does; the head with a new one. Ray's launcher never
+        asks again for a worker that was lost and came back.
         """
-        lost = [host for host in (self.head, *self.workers) if not host.is_up()]
+        lost = [host for host in self.hosts if not host.is_up()]
         for host in lost:
-            host.boot()
+            host.boot(keeps_disk=host is not self.head)
         if lost or self.num_nodes() < 1 + len(self.workers):
             self.down()
-            for host in (
-                self.head,
-                *self.workers,
-            ):  # what still leaves the old cluster would be asked to join the new one
+            for host in self.hosts:  # what still leaves the old cluster would be asked to join the new one
                 gone = f"Ray must have left {host.name}"
                 _until(lambda host=host: "raylet" not in host.ssh("ps ax -o args").stdout, READY_IN_S, gone)
             self.up()
