@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 from dehazing.data.archive import load_series
 from dehazing.pipeline.store import Store
@@ -51,7 +54,7 @@ def check_fetch(cluster: Cluster, storage: str, there: Path, home: Path) -> None
 
 
 def check_pages(cluster: Cluster) -> None:
-    """Both pages answer on this machine, at the ports that are said; the token itself is not."""
+    """Both pages answer on this machine, at the ports that are said; the dashboard to whoever has the token alone."""
     words = ["python", "-m", "studies", "ui", "--cluster", str(cluster.file)]
     process = subprocess.Popen(
         words, cwd=cluster.checkout, env=cluster.environment, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -61,18 +64,22 @@ def check_pages(cluster: Cluster) -> None:
         said = "".join(process.stdout.readline() for _ in range(3))
         tracking, dashboard = re.findall(r"http://127\.0\.0\.1:\d+", said)
         assert cluster.token.read_text() not in said and str(cluster.token) in said
-        for address in (f"{tracking}/health", f"{tracking}/", f"{dashboard}/api/version"):
-            _wait_for(address)
+        for address in (f"{tracking}/health", f"{tracking}/"):
+            _wait_for(urllib.request.Request(address))
+        jobs = f"{dashboard}/api/jobs/"
+        _wait_for(urllib.request.Request(jobs, headers={"Authorization": f"Bearer {cluster.token.read_text()}"}))
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(jobs, timeout=10)
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
-def _wait_for(address: str) -> None:
+def _wait_for(request: urllib.request.Request) -> None:
     deadline_s = time.monotonic() + ANSWERS_IN_S
     while True:
-        with suppress(OSError), urllib.request.urlopen(address, timeout=10) as answer:
+        with suppress(OSError), urllib.request.urlopen(request, timeout=10) as answer:
             assert answer.status == 200
             return
-        assert time.monotonic() < deadline_s, f"{address} must answer"
+        assert time.monotonic() < deadline_s, f"{request.full_url} must answer"
         time.sleep(1.0)

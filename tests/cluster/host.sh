@@ -7,9 +7,8 @@ root=$folder/root disk=$folder/disk
 
 mount --make-rprivate /
 hostname "$name"
-mkdir -p "$disk" "$root"
-# A tmpfs: the upper folder of an overlay must not lie within its lower one.
-mountpoint -q "$disk" || mount -t tmpfs -o "size=${DISK:-2g},mode=755" disk "$disk"
+mkdir -p "$root"
+# The disk is a tmpfs: the upper folder of an overlay must not lie within its lower one.
 mkdir -p "$disk/upper" "$disk/work" "$disk/home" "$disk/ray"
 mount -t overlay root -o "lowerdir=/,upperdir=$disk/upper,workdir=$disk/work" "$root"
 mount -t proc proc "$root/proc"

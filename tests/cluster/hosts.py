@@ -28,6 +28,7 @@ PACKAGES = "iproute2, util-linux, nftables, openssh-server, rsync"
 NET, BRIDGE, PREFIX = "10.98.0", "dehazing0", "dh"  # this machine is .1 there
 FIRST = 10  # of the net's addresses: the head's
 COMES_UP_IN_S = 120.0
+DISK = "2g"
 
 
 def why_not() -> str:
@@ -81,8 +82,12 @@ class Host:
     def boot(self, *, keeps_disk: bool = False) -> None:
         """Start it and wait for its sshd; RuntimeError where that does not answer."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not keeps_disk:
-            _run("umount", str(self.folder / "disk"), check=False)
+        disk = self.folder / "disk"
+        disk.mkdir(exist_ok=True)
+        if not keeps_disk and disk.is_mount():
+            _run("umount", str(disk))
+        if not disk.is_mount():  # not in the host's own namespaces, which end with its power
+            _run("mount", "-t", "tmpfs", "-o", f"size={DISK},mode=755", "disk", str(disk))
         if not Path(f"/run/netns/{self.name}").exists():
             _run("ip", "netns", "add", self.name)
             _run("ip", "link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
