@@ -13,6 +13,7 @@ AWS_DEFAULT_REGION=$(said placement/region)
 export AWS_DEFAULT_REGION
 
 volume=$(aws ec2 describe-volumes --filters "Name=tag:study,Values=$name" "Name=availability-zone,Values=$zone" \
+    "Name=status,Values=creating,available,in-use" \
     --query 'Volumes[].VolumeId' --output text)
 if [ "$(wc -w <<<"$volume")" != 1 ]; then
     echo "One volume in $zone must have the tag study=$name, but there is: ${volume:-none}." >&2

@@ -122,9 +122,12 @@ def _made_bucket(s3: Any, name: str, region: str) -> str:
 
 
 def _made_volume(ec2: Any, name: str, zone: str) -> str:
-    mine = [{"Name": "tag:study", "Values": [name]}, {"Name": "availability-zone", "Values": [zone]}]
-    if found := ec2.describe_volumes(Filters=mine)["Volumes"]:
-        return f"found   volume    {found[0]['VolumeId']}, study={name}, in {zone}"
+    mine = {"tag:study": [name], "availability-zone": [zone], "status": ["creating", "available", "in-use"]}
+    filters = [{"Name": key, "Values": values} for key, values in mine.items()]
+    if found := [volume["VolumeId"] for volume in ec2.describe_volumes(Filters=filters)["Volumes"]]:
+        if len(found) > 1:
+            raise ValueError(f"One volume in {zone} must have the tag study={name}, but there are {', '.join(found)}.")
+        return f"found   volume    {found[0]}, study={name}, in {zone}"
     tags = [{"ResourceType": "volume", "Tags": [{"Key": "study", "Value": name}]}]
     made = ec2.create_volume(
         AvailabilityZone=zone, Size=VOLUME_GB, VolumeType="gp3", Encrypted=True, TagSpecifications=tags

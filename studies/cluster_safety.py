@@ -77,8 +77,8 @@ def check_start(config: Mapping[str, Any], where: str) -> None:
 def check_firewall(config: Mapping[str, Any], where: str) -> None:
     """ValueError where a machine at hand would be shut out by another's firewall."""
     provider = config["provider"]
-    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
-        for command in config[key]:
+    for key in ("head_setup_commands", "head_start_ray_commands", "worker_start_ray_commands"):
+        for command in config.get(key) or []:
             words = shlex.split(command)
             if len(words) < 2 or not words[1].endswith("/firewall.sh"):
                 continue

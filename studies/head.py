@@ -25,6 +25,7 @@ OPTIONS = {
     "UserKnownHostsFile": os.devnull,
     "LogLevel": "ERROR",
     "IdentitiesOnly": "yes",
+    "ControlPath": "none",  # the process that is started is the connection
     "ExitOnForwardFailure": "yes",
     "ServerAliveInterval": "5",
     "ServerAliveCountMax": "3",

@@ -57,7 +57,7 @@ def forwarded(head: Head, host: str, port: int, here: int = 0) -> Iterator[Way]:
         )
         try:
             deadline_s = time.monotonic() + OPENS_IN_S
-            while not _is_open(here):
+            while not _listens(process, here):
                 if process.poll() is not None or time.monotonic() > deadline_s:
                     said.seek(0)
                     text = last(said.read().decode(errors="replace"))
@@ -80,9 +80,9 @@ def free_port(wanted: int = 0) -> int:
     return free_port()
 
 
-def _is_open(port: int) -> bool:
-    """Whether a process of ours listens there: what is sent holds the token, which is nobody else's."""
-    for one in psutil.net_connections("tcp"):
-        if one.status == psutil.CONN_LISTEN and one.laddr.port == port:
-            return one.pid is not None and psutil.Process(one.pid).uids().real == os.getuid()
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Whether this very process listens there: what is sent holds the token, which is nobody else's."""
+    with suppress(psutil.NoSuchProcess):  # it ended, which its exit code says
+        found = psutil.Process(process.pid).net_connections("tcp")
+        return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in found)
     return False

@@ -72,6 +72,22 @@ def test_an_empty_account_gets_all_that_the_file_needs_and_once(
     assert len(ec2.describe_volumes(Filters=[{"Name": "tag:study", "Values": ["dehazing"]}])["Volumes"]) == 1
 
 
+def test_two_volumes_of_one_study_are_refused_as_the_head_would(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import boto3
+
+    assert main(["prepare-cluster", "cluster.yaml"]) == 0
+    ec2 = boto3.client("ec2", region_name="us-west-2")
+    tagged = [{"ResourceType": "volume", "Tags": [{"Key": "study", "Value": "dehazing"}]}]
+    second = ec2.create_volume(AvailabilityZone="us-west-2a", Size=1, TagSpecifications=tagged)["VolumeId"]
+    assert main(["prepare-cluster", "cluster.yaml"]) == 2
+    assert "One volume in us-west-2a must have the tag study=dehazing" in (said := capsys.readouterr().err)
+    assert second in said
+    ec2.delete_volume(VolumeId=second)
+    assert main(["prepare-cluster", "cluster.yaml"]) == 0
+
+
 def test_a_bucket_without_a_name_is_refused_before_anything_is_asked(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

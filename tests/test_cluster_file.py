@@ -236,6 +236,10 @@ def test_a_mistake_is_refused_by_one_sentence(mistake: str, tmp_path: Path, caps
             ),
             "firewall.sh must let every machine in, but 192.0.2.11 is missing in `worker_start_ray_commands`",
         ),
+        (
+            lambda c: swap(c, "head_setup_commands", "firewall.sh 192.0.2.10 192.0.2.11", "firewall.sh 192.0.2.10"),
+            "firewall.sh must let every machine in, but 192.0.2.11 is missing in `head_setup_commands`",
+        ),
         (lambda c: c["provider"].update(head_ip="head"), "IP addresses, but 'head' does not appear to be"),
         (lambda c: c.pop("worker_start_ray_commands"), "RAY_AUTH_MODE=token before `ray start`, but it is not set"),
     ],
