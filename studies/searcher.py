@@ -123,12 +123,17 @@ class JournalSearch(OptunaSearch):
         return {**config, "num_threads": num_threads, "device": device_of(scale)}
 
     def reported(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        """An epoch of a piece of work: told to Optuna where it is of a trial's own stage. True: stop it early."""
+        """An epoch of a piece of work: told to Optuna where it is of a trial's own stage. True: stop it early.
+
+        Without a scheduler nobody reads it there, and each costs a write that is forced to disk.
+        """
         execution = self._work[trial_id][0][0]
         asked = self._agenda.of(execution.address)
         self._observer.epoch([a.trial.number for a in asked], execution, result)
         value, epoch = result.get(self._study.objective[0].metric), result.get("epoch")
-        if len(self._study.objective) > 1 or not asked or value is None or not is_finite(value) or epoch is None:
+        if self._study.scheduler == "none" or len(self._study.objective) > 1:
+            return False
+        if not asked or value is None or not is_finite(value) or epoch is None:
             return False
         stops = False
         with self._guarded():
@@ -139,7 +144,7 @@ class JournalSearch(OptunaSearch):
                         with suppress(UpdateFinishedTrialError):  # another driver took this one for dead
                             one.trial.report(float(value), epoch)
                 is_last = epoch >= result.get("num_epochs", math.inf)  # published by now
-                if self._study.scheduler != "none" and not is_last:
+                if not is_last:
                     stops = all(one.trial.should_prune() for one in asked)
             for one in asked if stops else ():
                 self._agenda.drop(one)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -93,16 +93,25 @@ def test_what_nobody_works_on_is_taken_over_under_its_own_number(tmp_path: Path)
 
 def test_an_epoch_that_is_repeated_after_an_interruption_is_reported_once(tmp_path: Path) -> None:
     epoch = {"val/psnr": 20.0, "epoch": 1}
-    search = made(tmp_path)
+    study = replace(UNET, scheduler="median")
+    search = made(tmp_path, study)
     search.suggest("a")
     search.reported("a", epoch)
-    again = made(tmp_path)
+    again = made(tmp_path, study)
     again.suggest("b")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         again.reported("b", epoch)
         again.reported("b", {**epoch, "epoch": 2})
     assert trials(again)[0].intermediate_values == {1: 20.0, 2: 20.0}
+
+
+def test_without_a_scheduler_no_epoch_costs_a_write(tmp_path: Path) -> None:
+    search = made(tmp_path)
+    search.suggest("a")
+    before = (tmp_path / "optuna" / "journal.log").read_bytes()
+    assert not search.reported("a", {"val/psnr": 20.0, "epoch": 1})
+    assert (tmp_path / "optuna" / "journal.log").read_bytes() == before
 
 
 def test_what_another_driver_works_on_is_left_to_it_and_waited_for(
