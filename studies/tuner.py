@@ -17,6 +17,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 from ray import tune
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from dehazing.pipeline.execution import Execution
@@ -121,11 +122,22 @@ def _fit(study: Study, searcher: JournalSearch, follower: Follower, how: Search,
 
 
 class Stopping(FIFOScheduler):
-    """Asks the searcher whether to stop a trial early: what decides it is in the journal, nothing is kept here."""
+    """Asks the searcher whether to stop a trial early: what decides it is in the journal, nothing is kept here.
+
+    First come, first served, as Tune's, which looks for it through all trials that ever were, twice at every event.
+    """
 
     def __init__(self, searcher: JournalSearch) -> None:
         super().__init__()
         self.searcher = searcher
+        self.unfinished: list[Any] = []  # Tune's trials, by their arrival
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self.unfinished.append(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        self.unfinished = [trial for trial in self.unfinished if not trial.is_finished()]
+        return next((trial for trial in self.unfinished if trial.status == Trial.PENDING), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if not self.searcher.reported(trial.trial_id, result):
