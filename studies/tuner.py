@@ -122,9 +122,9 @@ def _fit(study: Study, searcher: JournalSearch, follower: Follower, how: Search,
 
 
 class Stopping(FIFOScheduler):
-    """Asks the searcher whether to stop a trial early: what decides it is in the journal, nothing is kept here.
+    """First come, first served, and asks the searcher whether to stop a trial early: what decides it is in the journal.
 
-    First come, first served, as Tune's, which looks for it through all trials that ever were, twice at every event.
+    Tune's own looks for the next trial through all that ever were, up to twice at every event.
     """
 
     def __init__(self, searcher: JournalSearch) -> None:
