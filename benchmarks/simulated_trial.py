@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from ray import tune
 
 from dehazing.pipeline.lease import lease
 from dehazing.pipeline.store import open_store
 from trainables.node import require_alike
+from trainables.reused import Reused
 
 SPREAD = 0.5  # of the durations' logarithm
 KILOBYTES = 100  # of a checkpoint and of the weights
@@ -38,7 +38,7 @@ FINAL = {
 }
 
 
-class SimulatedTrial(tune.Trainable):
+class SimulatedTrial(Reused):
     """As `trainables.trial.Trial` to whoever calls it: the same configuration, lease, files and results."""
 
     def setup(self, config: Mapping[str, Any]) -> None:
@@ -51,14 +51,6 @@ class SimulatedTrial(tune.Trainable):
         for metrics in self._epochs:
             return {**metrics, **figures}
         return {**figures, "done": True}
-
-    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
-        self.cleanup()
-        self.setup(new_config)
-        return True
-
-    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-        return {}
 
     def cleanup(self) -> None:
         self._epochs.close()  # type: ignore[attr-defined]

@@ -22,7 +22,6 @@ from studies.tracking.notes import study_note
 from studies.tracking.tracker import Run, Tracker
 
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "PRUNED", TrialState.FAIL: "FAILED"}
-PERIODS = ("spent", "config", "time")  # of Tune's own results
 
 
 class Follower:
@@ -74,7 +73,7 @@ class Follower:
     def epoch(self, numbers: Sequence[int], execution: Execution, result: Mapping[str, Any]) -> None:
         """An epoch of an execution that is the result of these trials; of none where it is only built on."""
         epoch = int(result.get("epoch", 0))
-        metrics = {name: value for name, value in result.items() if "/" in name and name.split("/")[0] not in PERIODS}
+        metrics = {name: value for name, value in result.items() if "/" in name and not name.startswith("spent/")}
         if not numbers:
             self.tracker.log(self._built_on(execution), metrics, step=epoch)
         for number in numbers:

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import psutil
 import torch
-from ray import tune
 
 from dehazing.pipeline.clock import Clock
 from dehazing.pipeline.execute import executing
@@ -18,11 +17,12 @@ from dehazing.pipeline.store import Unwritable, open_store
 from dehazing.pipeline.together import execute_together
 from dehazing.stages import fields
 from trainables.node import node_id, require_alike
+from trainables.reused import Reused
 
 MIB = 2**20
 
 
-class Trial(tune.Trainable):
+class Trial(Reused):
     """Trains or evaluates `config["executions"]`, whose products go to the store at `config["store"]`.
 
     config: store (what `open_store` takes), executions (address → the fields of one Execution, or of several that can
@@ -32,8 +32,7 @@ class Trial(tune.Trainable):
     in the store, and so is why something failed.
     `failed`, `out_of_memory`, `busy` (somebody else is at it), `full` (the disk of `node`, so another one must go on)
     and `stop` (nothing can be made at all, for the reason given) say what ended this piece of work, and leave the actor
-    warm for the next one. Resume lives in the store
-    (partial checkpoints under the fingerprint), so Tune's checkpoints hold nothing.
+    warm for the next one.
     """
 
     kind: ClassVar[str] = ""  # empty: any
@@ -73,18 +72,6 @@ class Trial(tune.Trainable):
             execute_together(executions, store, device, clock, wait_s=0.0)
             return
         yield from executing(executions[0], store, device, clock=clock, wait_s=0.0)
-
-    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
-        """Rebuild everything for another piece of work in the same actor."""
-        self.cleanup()
-        self.setup(new_config)
-        return True
-
-    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-        return {}
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing to load: the store knows where the execution stands."""
 
     def cleanup(self) -> None:
         """Close the generator, which saves a checkpoint and gives the lease back."""

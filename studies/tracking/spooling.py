@@ -16,6 +16,7 @@ from studies.tracking.refusal import sentence
 from studies.tracking.spool import SEGMENT, Record, Spool, encoded
 from studies.tracking.system import SystemFigures
 
+GATHER_S = 0.05  # records of this time are written together: each write is forced to disk, and takes a thread's turn
 SAMPLE_S = 10.0  # between two looks at the machine
 TOUCH_S = 60.0  # between two signs of life
 MOST_IN_MEMORY = 200_000  # records, where even the spool cannot be written
@@ -36,7 +37,7 @@ class SpoolWriter:
         self._owner = asdict(Owner.myself())
         self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._is_closed = False
+        self._closing = threading.Event()
         self._open: dict[str, bool] = {}  # key → whether it has the machine's figures, of the runs that are open
         self._thread = threading.Thread(target=self._write, name="mlflow-spool", daemon=True)
         self._thread.start()
@@ -50,7 +51,7 @@ class SpoolWriter:
         """Have a record written."""
         with self._lock:
             self.num_put += 1
-            if not self._is_closed:
+            if not self._closing.is_set():
                 self._queue.put(record)
                 return
         self._give_up(1, "it was asked for after the end")
@@ -58,7 +59,7 @@ class SpoolWriter:
     def close(self, timeout_s: float) -> None:
         """End what is open as KILLED, and write what is waiting."""
         with self._lock:
-            self._is_closed = True
+            self._closing.set()
             self._queue.put(None)
         self._thread.join(timeout_s)
 
@@ -84,10 +85,11 @@ class SpoolWriter:
             lines = self._appended(lines, is_last)
 
     def _gathered(self, wait_s: float) -> list[Record | None]:
-        """What was asked, after waiting for the first call."""
+        """What was asked, after waiting for the first call and a moment for those that follow it."""
         records: list[Record | None] = []
         with suppress(queue.Empty):
             records.append(self._queue.get(timeout=wait_s))
+            self._closing.wait(GATHER_S)
             while len(records) < SEGMENT:
                 records.append(self._queue.get_nowait())
         return records
