@@ -147,6 +147,24 @@ def test_a_role_may_do_what_its_machines_ask_for(bench: Bench, key: str, role: s
     assert "s3:PutObject" in asked and refused == set()
 
 
+def test_where_spot_is_refused_a_worker_on_demand_comes(bench: Bench) -> None:
+    """No worker is there, and work that needs a GPU is asked for: Ray asks for spot first, and goes on to the next."""
+    cluster, cloud = bench.cluster, bench.cloud
+    assert cloud.live("gpu_spot"), "those of the study idle for ten minutes"
+    cloud.refuse_spot()
+    bench.until(lambda: cluster.num_nodes() == 1, GROWS_IN_S, "the head must stand alone")
+    work = "import ray; ray.init('auto'); where = ray.remote(num_gpus=1)(ray.util.get_node_ip_address).remote();"
+    said = cluster.head.ssh(
+        f'. ~/.bashrc; RAY_AUTH_MODE=token python -c "{work} print(ray.get(where))"', timeout_s=GROWS_IN_S
+    )
+    (worker,) = cloud.live("gpu_on_demand")
+    assert said.stdout.split()[-1] == worker["PrivateIpAddress"] and "InstanceLifecycle" not in worker
+    markets = [
+        any("Market" in name for name in given) for action, given in cloud.asked(HEAD) if action == "ec2:RunInstances"
+    ]
+    assert markets[-2:] == [True, False], "spot was asked for before, and refused"
+
+
 def test_ray_down_terminates_everything(bench: Bench) -> None:
     bench.cluster.down()
     states = {one["State"]["Name"] for one in bench.cloud.instances()}

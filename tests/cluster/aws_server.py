@@ -1,4 +1,7 @@
-"""moto's server on one address, which also writes down who asked for what: `python -m … ADDRESS PORT REGION FILE`."""
+"""moto's server on one address, which also writes down who asked for what: `python -m … ADDRESS PORT REGION FILE`.
+
+While there is a file beside it of the name in REFUSED, no spot instance is given.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,12 @@ from typing import Any
 
 KEY = re.compile(r"Credential=([^/]+)/")
 FORM = "application/x-www-form-urlencoded"
+REFUSED = "spot-is-refused"
+SPOT = b"MarketType=spot"
+NO_CAPACITY = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Response><Errors><Error><Code>InsufficientInstanceCapacity</Code>
+<Message>There is no Spot capacity available that matches your request.</Message></Error></Errors>
+<RequestID>0</RequestID></Response>"""
 
 
 class Noting:
@@ -37,6 +46,9 @@ class Noting:
         }
         with self._lock, self.file.open("a") as file:
             file.write(json.dumps(asked) + "\n")
+        if SPOT in body and self.file.with_name(REFUSED).exists():
+            start_response("500 Internal Server Error", [("Content-Type", "text/xml")])  # as AWS says it
+            return [NO_CAPACITY]
         return self.application(environ, start_response)
 
 

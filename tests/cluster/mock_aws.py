@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from tests.cluster import hosts
+from tests.cluster.aws_server import REFUSED
 from tests.cluster.hosts import Bed, Host, Net
 
 CHECKOUT = Path(__file__).parents[2]
@@ -179,6 +180,11 @@ class Cloud:
         """The instance that a host of this name plays."""
         (name,) = (name for name, one in self._of.items() if one.name == host)
         return name
+
+    def refuse_spot(self) -> None:
+        """Give no spot instance any more, and take away those that there are."""
+        self._asked.with_name(REFUSED).touch()
+        self.ec2.terminate_instances(InstanceIds=[one["InstanceId"] for one in self.live("gpu_spot")])
 
     def asked(self, key: str = "") -> list[tuple[str, dict[str, str]]]:
         """(action, parameters) of every request so far, or of those with one key; S3's have none.

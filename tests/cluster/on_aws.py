@@ -22,8 +22,8 @@ def _credentials(cloud: Cloud, key: str) -> str:
     return f"grep -qs AWS_ENDPOINT ~/.bashrc || echo 'export {words}' >> ~/.bashrc"
 
 
-def _of_bashrc(lines: list[str]) -> list[str]:
-    return [line for line in lines if ".bashrc" in line]
+def _with(word: str, lines: list[str]) -> list[str]:
+    return [line for line in lines if word in line]
 
 
 def _smaller(_: Cloud, lines: list[str]) -> list[str]:
@@ -43,11 +43,16 @@ CHANGES: dict[str, tuple[str, Change]] = {  # key → why it must change, and in
     "available_node_types.gpu_on_demand.resources": ("as above", lambda cloud, resources: {**resources, "CPU": 1}),
     "setup_commands": (
         "the hosts have this machine's packages, and no registry",
-        lambda cloud, lines: _of_bashrc(lines),
+        lambda cloud, lines: _with(".bashrc", lines),
     ),
     "head_setup_commands": (
         "there is no volume to attach, no systemd to start MLflow and no metadata service to ask for credentials",
-        lambda cloud, lines: [f"mkdir -p {FOLDER}", _credentials(cloud, HEAD), *_of_bashrc(lines)],
+        lambda cloud, lines: [
+            f"mkdir -p {FOLDER}",
+            _credentials(cloud, HEAD),
+            *_with("refused.sh", lines),
+            *_with(".bashrc", lines),
+        ],
     ),
     "worker_setup_commands": ("as above", lambda cloud, lines: [_credentials(cloud, WORKER), *lines]),
     "head_start_ray_commands": ("all hosts share this machine's memory", _smaller),
