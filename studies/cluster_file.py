@@ -18,7 +18,7 @@ import yaml
 from dehazing.strict import nearest
 from studies.cluster_aws import check_aws
 from studies.cluster_pins import check_pins
-from studies.cluster_safety import check_firewall, check_key, check_mounts, check_start, check_token
+from studies.cluster_safety import check_firewall, check_key, check_mounts, check_start, check_token, left_open
 
 # Ray's schema lets anything pass below `provider`; these are the keys that its code reads
 PROVIDER_KEYS = {
@@ -51,6 +51,8 @@ def check_cluster(arguments: argparse.Namespace) -> int:
         unseen = "whether the machines answer and share a folder"
     print(f"{path} is fine: keys and values ({by}), versions (constraints.txt), mounts, token, dashboard, ports")
     print(f"not checked: {unseen}")
+    if config["provider"]["type"] == "local" and (keys := left_open(config)):
+        print(f"open ports:  {', '.join(keys)} without firewall.sh: close the study's ports to other machines yourself")
     unchanged = [key for key, value in config.items() if PLACEHOLDER in json.dumps(value)]
     if unchanged:
         print(f"to change:   {PLACEHOLDER} still stands in {', '.join(unchanged)}")

@@ -14,6 +14,7 @@ from studies.cluster_pins import commands
 
 TOKEN = "~/.ray/auth_token"  # where Ray looks for it
 HERE = ("127.0.0.1", "localhost")
+CLOSING = ("head_setup_commands", "head_start_ray_commands", "worker_start_ray_commands")  # by firewall.sh
 OPEN = re.compile(r"(\bmlflow\b.*\s(--host|-h)[\s=\\]*|\bMLFLOW_HOST=)['\"]?(0\.0\.0\.0|::)", re.DOTALL)
 
 
@@ -77,13 +78,10 @@ def check_start(config: Mapping[str, Any], where: str) -> None:
 def check_firewall(config: Mapping[str, Any], where: str) -> None:
     """ValueError where a machine at hand would be shut out by another's firewall."""
     provider = config["provider"]
-    for key in ("head_setup_commands", "head_start_ray_commands", "worker_start_ray_commands"):
-        for command in config.get(key) or []:
-            words = shlex.split(command)
-            if len(words) < 2 or not words[1].endswith("/firewall.sh"):
-                continue
+    for key in CLOSING:
+        for given in _firewalls(config, key):
             try:
-                let_in = [ip_network(word) for word in words[2:]]
+                let_in = [ip_network(word) for word in given]
                 machines = [ip_address(machine) for machine in (provider["head_ip"], *provider["worker_ips"])]
             except ValueError as error:
                 raise ValueError(f"{where}: machines and firewall.sh must have IP addresses, but {error}.") from error
@@ -92,6 +90,17 @@ def check_firewall(config: Mapping[str, Any], where: str) -> None:
                     raise ValueError(
                         f"{where}: firewall.sh must let every machine in, but {machine} is missing in `{key}`."
                     )
+
+
+def left_open(config: Mapping[str, Any]) -> list[str]:
+    """The keys whose commands would leave the study's ports open on a machine at hand, unless its owner closes them."""
+    return [key for key in CLOSING if not _firewalls(config, key)]
+
+
+def _firewalls(config: Mapping[str, Any], key: str) -> list[list[str]]:
+    """What each firewall.sh of these commands is to let in."""
+    commands = [shlex.split(command) for command in config.get(key) or []]
+    return [words[2:] for words in commands if len(words) > 1 and words[1].endswith("/firewall.sh")]
 
 
 def _start(config: Mapping[str, Any], key: str, where: str) -> str:

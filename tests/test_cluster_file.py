@@ -263,6 +263,17 @@ def test_the_firewall_may_let_a_network_in(tmp_path: Path) -> None:
     check(written(config, tmp_path))
 
 
+def test_ports_that_nothing_closes_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = copy.deepcopy(LOCAL)
+    commands = config["worker_start_ray_commands"]
+    commands[:] = [command for command in commands if "firewall.sh" not in command]
+    assert main(["check-cluster", str(written(config, tmp_path))]) == 0
+    said = "open ports:  worker_start_ray_commands without firewall.sh: close the study's ports to other machines"
+    assert said in capsys.readouterr().out
+    assert main(["check-cluster", str(written(LOCAL, tmp_path))]) == 0
+    assert "open ports" not in capsys.readouterr().out
+
+
 def test_a_token_that_others_may_read_is_refused(at_home_with_a_token: Path) -> None:
     at_home_with_a_token.chmod(0o640)
     with pytest.raises(ValueError, match=r"must be yours alone \(chmod 600 ~/.ray/auth_token\)"):
